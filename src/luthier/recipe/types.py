@@ -1,0 +1,233 @@
+"""What a run IS: frozen, typed values. `auto` is filled by `resolve`; every other default is the vetted setting.
+
+Key names are the field's standard ones. A key exists only if some code reads it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Auto = Literal["auto"]
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+DataType = Literal[
+    "auto", "chat", "sharegpt", "alpaca", "prompt_completion", "text", "preference", "kto", "classification"
+]
+
+
+class Part(BaseModel):
+    """Base of all recipe sections: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=False)
+
+
+class DataEntry(Part):
+    """One source of rows."""
+
+    path: str
+    """A file, a folder, or `hub:owner/name`; relative paths are taken from the recipe's folder."""
+    type: DataType = "auto"
+    """The format of the rows; `auto` detects it from the first rows and says so."""
+    split: Literal["train", "validation", "test"] = "train"
+    """Which split the rows belong to; what is missing is cut from `train`."""
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """How much each row of this source counts in the loss."""
+    group: str | None = None
+    """The column whose equal values must stay in one split (a customer, a conversation)."""
+    licence: str | None = None
+    """The licence of the rows, written on the dataset version and the model card."""
+    field_text: str | None = None
+    """The column that holds the text (classification, plain text)."""
+    field_label: str | None = None
+    """The column that holds the label, or a list of labels."""
+    field_messages: str | None = None
+    """The column that holds the chat messages."""
+    field_instruction: str | None = None
+    """The column that holds the instruction (alpaca)."""
+    field_input: str | None = None
+    """The column that holds the instruction's input (alpaca)."""
+    field_output: str | None = None
+    """The column that holds the answer (alpaca)."""
+    field_prompt: str | None = None
+    """The column that holds the prompt (prompt-completion, preference)."""
+    field_completion: str | None = None
+    """The column that holds the completion."""
+    field_chosen: str | None = None
+    """The column that holds the preferred answer."""
+    field_rejected: str | None = None
+    """The column that holds the rejected answer."""
+
+
+class Splits(Part):
+    """How missing splits are cut from `train`: stratified by label, whole groups, fixed by `seed`."""
+
+    validation: Fraction = 0.1
+    """The share of rows for early stopping and the learning curve, where no validation data is given."""
+    test: Fraction = 0.15
+    """The share of rows held out for the verdict, where no test data is given."""
+    seed: int = 0
+    """Decides which rows go where; changing `train.seed` does not change the split."""
+
+
+class Curate(Part):
+    """What happens to rows between reading and training. Every dropped row is kept with its reason."""
+
+    deduplicate: bool = True
+    """Keep one of several rows with the same content."""
+    min_chars: Annotated[int, Field(ge=0)] = 1
+    """Rows whose text is shorter (characters) are dropped."""
+    max_chars: Positive | None = None
+    """Rows whose text is longer (characters) are dropped."""
+    leakage: Literal["drop", "error"] = "drop"
+    """What to do with a train row whose input is also in validation or test."""
+
+
+class Adapter(Part):
+    """Which weights are trained."""
+
+    type: Literal["lora", "full", "head"] = "lora"
+    """`lora`: low-rank adapters; `full`: every weight; `head`: a classification head on a frozen trunk."""
+    lora_r: Positive = 16
+    """The rank of the LoRA matrices."""
+    lora_alpha: Annotated[float, Field(gt=0)] = 32
+    """The LoRA scale is `lora_alpha / lora_r`."""
+    lora_dropout: Fraction = 0.0
+    """Dropout before the LoRA matrices; above 0, packing changes the noise (not the expectation)."""
+    lora_target_modules: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    """Which linear layers get an adapter: all but the output head, or names as PEFT matches them."""
+
+
+class Objective(Part):
+    """How a batch is scored."""
+
+    type: Literal["sft", "pretrain", "classify"] = "sft"
+    """`sft`: answer tokens; `pretrain`: all tokens; `classify`: one label, or several, per row."""
+    class_weights: Literal["none", "balanced"] | dict[str, float] = "none"
+    """`classify` only: weight of each class; `balanced` is n / (classes × n of the class)."""
+    label_smoothing: Fraction = 0.0
+    """`classify` only: probability mass spread over all classes."""
+
+
+class Train(Part):
+    """The optimisation."""
+
+    num_epochs: Auto | Annotated[float, Field(gt=0)] = "auto"
+    """How often every row is seen."""
+    max_steps: Positive | None = None
+    """Stop after this many optimizer steps, whatever `num_epochs` says."""
+    batch_size: Auto | Positive = "auto"
+    """Rows per optimizer step. Micro-batches are cut by the machine's memory and change nothing."""
+    learning_rate: Auto | Annotated[float, Field(gt=0)] = "auto"
+    """The peak learning rate of AdamW."""
+    lr_scheduler: Literal["constant", "linear", "cosine", "wsd"] = "cosine"
+    """The shape after warm-up; `wsd` is constant, then falls linearly over the last fifth."""
+    warmup_ratio: Fraction = 0.05
+    """The share of steps in which the learning rate rises linearly from 0."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """AdamW's decoupled weight decay, on matrices only."""
+    adam_beta1: Fraction = 0.9
+    """AdamW's decay of the first moment."""
+    adam_beta2: Fraction = 0.999
+    """AdamW's decay of the second moment."""
+    adam_epsilon: Annotated[float, Field(gt=0)] = 1e-8
+    """AdamW's epsilon."""
+    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
+    """The gradient's global norm is clipped to this; 0 turns clipping off."""
+    sequence_len: Auto | Positive = "auto"
+    """The longest row in tokens."""
+    truncation: Literal["error", "drop", "right"] = "error"
+    """What happens to longer rows: refuse the data, drop the row, or cut its end. Always counted."""
+    train_on: Literal["assistant", "last", "all"] = "assistant"
+    """Which turns are learnt: every assistant turn, the last one, or every token."""
+    early_stopping_patience: Positive | None = None
+    """Stop when `metric_for_best_model` has not improved for this many evaluations."""
+    metric_for_best_model: Literal["auto", "nll", "accuracy", "macro_f1"] = "auto"
+    """The validation metric that decides which checkpoint is best."""
+    eval_steps: Auto | Positive = "auto"
+    """Steps between evaluations on the validation split."""
+    save_steps: Auto | Positive = "auto"
+    """Steps between checkpoints."""
+    max_time: str | None = None
+    """A budget for the fit, such as `30m` or `2h`; it stops in time and keeps the best."""
+    max_cost: Annotated[float, Field(gt=0)] | None = None
+    """A budget in the currency of `machine.price_per_hour`."""
+    seed: int = 0
+    """Decides initial adapter weights and the order of rows."""
+
+
+class Evaluate(Part):
+    """What is measured on the test split."""
+
+    metrics: Auto | tuple[Literal["exact_match", "json_match", "accuracy", "macro_f1", "nll"], ...] = "auto"
+    """The first one decides the verdict."""
+    baselines: tuple[Literal["base", "few_shot", "classic"], ...] = ("base", "few_shot", "classic")
+    """What the tuned model must beat; those that do not apply to the task are named in the report."""
+    shots: Positive = 4
+    """Examples shown by `few_shot`: the most similar training rows of each test row."""
+    constrain: Literal["none", "labels", "json"] = "none"
+    """Restrict answers to the labels, or to the JSON fields and values, seen in training."""
+    max_rows: Positive | None = None
+    """Evaluate at most this many test rows, drawn with the split's seed."""
+    max_new_tokens: Auto | Positive = "auto"
+    """The longest answer a model may give."""
+    forgetting: bool = True
+    """Measure what was lost: perplexity of general text and a small question set, tuned against base."""
+    forgetting_margin: Annotated[float, Field(gt=0)] = 0.05
+    """How much may be lost (share of questions answered; relative perplexity) before the gate holds."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """The level of every interval."""
+
+
+class Ship(Part):
+    """The gate."""
+
+    require: Literal["better", "not_worse", "nothing"] = "better"
+    """`better`: the interval of tuned minus best baseline lies above 0; `not_worse`: above minus `margin`."""
+    margin: Annotated[float, Field(ge=0)] = 0.01
+    """`not_worse` only: how much worse is still acceptable, in the metric's own unit."""
+    alias: str | None = "production"
+    """The name that is moved to the new version when the verdict is `ship`."""
+
+
+class Machine(Part):
+    """What the run may use, and what it costs."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the model lives."""
+    threads: Auto | Positive = "auto"
+    """CPU threads."""
+    memory: Auto | str = "auto"
+    """How much memory a run may take, such as `8GB`; decides the size of micro-batches."""
+    price_per_hour: Annotated[float, Field(ge=0)] = 0.0
+    """What an hour of this machine costs, for forecasts, reports and `max_cost`."""
+    power_watts: Auto | Annotated[float, Field(gt=0)] = "auto"
+    """The machine's draw under load, for the energy estimate."""
+
+
+class Recipe(Part):
+    """A whole run: `base_model` and `data` are required, the rest has vetted defaults."""
+
+    base_model: str
+    """A folder, a hub id, or a packaged model (`smollm2-135m-instruct`, `all-minilm-l6-v2`)."""
+    data: tuple[DataEntry, ...]
+    """A path, an entry, or a list of entries."""
+    name: str | None = None
+    """The name of the registered model; by default made of the base and the data."""
+    adapter: Adapter = Adapter()
+    """A type name alone, or a mapping."""
+    objective: Objective = Objective()
+    """A type name alone, or a mapping."""
+    splits: Splits = Splits()
+    curate: Curate = Curate()
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+    ship: Ship = Ship()
+    machine: Machine = Machine()
+    chat_template: str | None = None
+    """A Jinja file that replaces the base model's chat template."""
+
+    def to_plain(self) -> dict[str, Any]:
+        """The recipe as JSON-ready values, defaults included; `Recipe.model_validate` reads it back."""
+        return self.model_dump(mode="json")
