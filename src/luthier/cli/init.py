@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from luthier.cli.options import AsJson
+from luthier.cli.screen import emit
+from luthier.errors import RecipeError
+
+
+def init(
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="A file with your examples.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the recipe goes.")] = Path(
+        "recipe.yaml"
+    ),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing recipe.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look at a data file and write a recipe that fits it."""
+    from luthier.cli.progress import note
+    from luthier.jobs.propose import propose
+    from luthier.store import Home
+    from luthier.store.files import write_atomic
+
+    if output.exists() and not force:
+        raise RecipeError(
+            "There is a file already", str(output), "Name another with --output, or use --force"
+        )
+    text = propose(data, Home.open(), note)
+    write_atomic(output, text)
+    emit({"recipe": str(output), "text": text}, as_json, lambda _: print(f"{text}\nwritten to {output}"))

@@ -1,0 +1,140 @@
+"""How a long job tells what it is doing, always on stderr: a live line, plain lines, or JSON lines.
+
+A reporter has one method, `event(kind, message, data)`:
+
+    stage     {name, state: "start" | "done", seconds}
+    progress  {stage, done, total, seconds, loss?, tokens_per_second?, eta_seconds?, metrics?}
+    note      something worth knowing
+    warning   something worth acting on
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+Data = Mapping[str, Any]
+SECONDS_BETWEEN_LINES = 10.0
+
+
+@contextmanager
+def reporter(as_json: bool) -> Iterator[RichReporter | JsonLinesReporter]:
+    """The reporter that fits: JSON lines beside `--json`, else lines for people."""
+    if as_json:
+        yield JsonLinesReporter()
+        return
+    with RichReporter() as rich:
+        yield rich
+
+
+def note(text: str) -> None:
+    """For jobs that have only remarks to make."""
+    print(text, file=sys.stderr)
+
+
+class JsonLinesReporter:
+    """One JSON object a line: `time` (UTC), `kind`, `message`, and the event's own data."""
+
+    def event(self, kind: str, message: str, data: Data | None = None) -> None:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = {"time": now, "kind": kind, "message": message, **(data or {})}
+        print(json.dumps(line, ensure_ascii=False), file=sys.stderr, flush=True)
+
+
+class RichReporter:
+    """A line that moves on a terminal; elsewhere a line a stage and one every ten seconds."""
+
+    def __init__(self, console: Any = None, clock: Callable[[], float] = time.monotonic) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        self.console = console or Console(stderr=True)
+        self.live = self.console.is_terminal
+        self.clock, self.last_line = clock, -SECONDS_BETWEEN_LINES
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=16),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[detail]}", markup=False),
+        )
+        self.bars = Progress(*columns, console=self.console, transient=True, disable=not self.live)
+        self.tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> RichReporter:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bars.stop()
+
+    def event(self, kind: str, message: str, data: Data | None = None) -> None:
+        shown = {
+            "stage": self._stage,
+            "progress": self._progress,
+            "note": self._note,
+            "warning": self._warning,
+        }
+        shown[kind](message, data or {})
+
+    def _stage(self, message: str, data: Data) -> None:
+        name = data["name"]
+        if data["state"] == "done":
+            if name in self.tasks:
+                self.bars.remove_task(self.tasks.pop(name))
+            self._line(f"{name}: done in {time_text(data['seconds'])}")
+        elif self.live:
+            self.tasks[name] = self.bars.add_task(message or name, total=None, detail="")
+        else:
+            self.last_line = self.clock()
+            self._line(f"{name}: {message}" if message else name)
+
+    def _progress(self, message: str, data: Data) -> None:
+        name, detail = data["stage"], detail_text(data)
+        if self.live:
+            if name not in self.tasks:
+                self.tasks[name] = self.bars.add_task(message or name, total=None, detail="")
+            self.bars.update(self.tasks[name], completed=data["done"], total=data["total"], detail=detail)
+        elif self.clock() - self.last_line >= SECONDS_BETWEEN_LINES or data["done"] == data["total"]:
+            self.last_line = self.clock()
+            self._line(f"{name}: {data['done']}/{data['total']}  {detail}".rstrip())
+
+    def _note(self, message: str, data: Data) -> None:
+        self._line(message)
+
+    def _warning(self, message: str, data: Data) -> None:
+        self._line(f"warning: {message}", style="yellow")
+
+    def _line(self, text: str, style: str | None = None) -> None:
+        self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def detail_text(data: Data) -> str:
+    """`loss 1.234  183 tokens/s  12 min 5 s left`: what is known of it."""
+    parts = [f"{name} {value:.4g}" for name, value in (data.get("metrics") or {}).items()]
+    if data.get("loss") is not None:
+        parts.insert(0, f"loss {data['loss']:.3f}")
+    if data.get("tokens_per_second"):
+        parts.append(f"{data['tokens_per_second']:.0f} tokens/s")
+    left = seconds_left(data)
+    if left:
+        parts.append(f"{time_text(left)} left")
+    return "  ".join(parts)
+
+
+def seconds_left(data: Data) -> float | None:
+    """The job's own estimate, else a linear one from what is done so far."""
+    if data.get("eta_seconds") is not None:
+        return data["eta_seconds"]
+    done, total, seconds = data["done"], data["total"], data.get("seconds")
+    return (total - done) * seconds / done if done and total and seconds else None
+
+
+def time_text(seconds: float) -> str:
+    from luthier.evaluate.report.numbers import duration
+
+    return duration(seconds)

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from luthier.cli.group import group
+from luthier.cli.options import AsJson, RunRef
+from luthier.cli.screen import emit, facts, heading, table
+
+if TYPE_CHECKING:
+    from luthier.store.runs import RunRow
+
+ENDED = ("cancelled", "succeeded", "failed")
+
+
+def show_all(
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most this many, the newest.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List the runs of this home, newest first."""
+    from luthier.store import Home, runs
+
+    emit({"runs": [overview(row) for row in runs.list(Home.open(), limit)]}, as_json, show_overviews)
+
+
+def overview(row: RunRow) -> dict[str, Any]:
+    document = row.document or {}
+    return {
+        "run_id": row.id,
+        "name": row.name,
+        "status": row.status,
+        "verdict": document.get("verdict"),
+        "model": document.get("model"),
+        "created_at": row.created_at,
+        "updated_at": row.updated_at,
+        "command": row.command,
+    }
+
+
+def show_overviews(document: Mapping[str, Any]) -> None:
+    if not document["runs"]:
+        print("no runs yet; start one with: luthier run RECIPE")
+        return
+    rows = [
+        (
+            run["run_id"],
+            run["status"],
+            run["verdict"] or "",
+            run["model"] or "",
+            run["created_at"][:16].replace("T", " "),
+        )
+        for run in document["runs"]
+    ]
+    table(["run", "status", "verdict", "model", "started (UTC)"], rows)
+
+
+def show_one(run: RunRef, as_json: AsJson = False) -> None:
+    """Show what a run found, as `luthier run` printed it."""
+    from luthier.cli.run import show
+    from luthier.store import Home, runs
+
+    home = Home.open()
+    row = runs.get(home, run)
+    if row.document is not None:
+        emit(row.document, as_json, show)
+    else:
+        emit(
+            overview(row) | {"events": [asdict(e) for e in runs.events(home, row.id)]},
+            as_json,
+            show_unfinished,
+        )
+
+
+def show_unfinished(document: Mapping[str, Any]) -> None:
+    facts((name, document[name]) for name in ("run_id", "status", "command", "created_at", "updated_at"))
+    for event in document["events"]:
+        print(f"{event['at'][11:19]}  {event['kind']}: {event['message']}")
+
+
+def show_difference(a: RunRef, b: RunRef, as_json: AsJson = False) -> None:
+    """Show what differs between two runs: recipe, data and scores."""
+    from luthier.jobs.history import diff
+    from luthier.store import Home
+
+    emit(diff(Home.open(), a, b), as_json, show_diff)
+
+
+def show_diff(document: Mapping[str, Any]) -> None:
+    from luthier.cli.evaluate import number
+    from luthier.evaluate.report.numbers import setting
+
+    heading("Recipe")
+    rows = [(key, setting(a), setting(b)) for key, a, b in document["recipe"]]
+    table(["key", "a", "b"], rows) if rows else print("the same")
+    heading("Data")
+    changed = [(name, e["a"], e["b"]) for name, e in document["data"].items() if e["a"] != e["b"]]
+    table(["", "a", "b"], changed) if changed else print("the same")
+    heading("Scores")
+    scores = [
+        (metric, number(e["a"]), number(e["b"]), number(e.get("delta"), signed=True))
+        for metric, e in document["scores"].items()
+    ]
+    table(["metric", "a", "b", "b minus a"], scores, right=["a", "b", "b minus a"])
+
+
+def watch(
+    run: RunRef,
+    interval: Annotated[float, typer.Option("--interval", min=0.1, help="Seconds between looks.")] = 1.0,
+) -> None:
+    """Follow a run that another process carries out, until it ends."""
+    from luthier.store import Home, runs
+
+    home = Home.open()
+    run_id = runs.get(home, run).id
+    seen_events, seen_step = 0, -1
+    while True:
+        row = runs.get(home, run_id)
+        events = runs.events(home, run_id)
+        for event in events[seen_events:]:
+            print(f"{event.at[11:19]}  {event.kind}: {event.message}", flush=True)
+        seen_events = len(events)
+        seen_step = show_newest_step(runs.metrics(home, run_id), seen_step)
+        if row.status in ENDED:
+            print(row.status)
+            return
+        time.sleep(interval)
+
+
+def show_newest_step(metrics: list[tuple[int, str, float]], seen: int) -> int:
+    """Print the metrics of the newest step, unless it is `seen`; returns that step."""
+    newest = max((step for step, _, _ in metrics), default=seen)
+    if newest > seen:
+        values = "  ".join(f"{name} {value:.4g}" for step, name, value in metrics if step == newest)
+        print(f"step {newest}  {values}", flush=True)
+    return newest
+
+
+app = group("What has been run.", list=show_all, show=show_one, diff=show_difference, watch=watch)

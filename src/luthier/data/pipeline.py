@@ -1,0 +1,163 @@
+"""From a recipe to splits of examples: read, drop what cannot be used, cut what is missing, check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from luthier.data.checks import check
+from luthier.data.example import Example
+from luthier.data.naming import prefixes
+from luthier.data.prepared import Prepared, StepCount, Task
+from luthier.data.sources import Source
+from luthier.data.sources.source import locate, read_at
+from luthier.data.steps.deduplicate import deduplicate
+from luthier.data.steps.leakage import leakage
+from luthier.data.steps.length import length
+from luthier.data.steps.reject import Reject
+from luthier.data.steps.split import split
+from luthier.data.steps.usable import usable
+from luthier.errors import DataError
+from luthier.recipe.types import Recipe
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how many parts are done, and how many there are."""
+
+SPLITS = ("train", "validation", "test")
+TASKS: dict[str, Task] = {
+    "chat": "generate",
+    "sharegpt": "generate",
+    "alpaca": "generate",
+    "prompt_completion": "generate",
+    "text": "text",
+    "preference": "preference",
+    "kto": "preference",
+    "classification": "classify",
+}
+
+Splits = dict[str, list[Example]]
+Step = Callable[[Sequence[Example]], tuple[list[Example], list[Reject]]]
+
+
+def prepare(recipe: Recipe, base: Path, progress: Progress | None = None) -> Prepared:
+    """Read all entries of `recipe.data` (paths relative to `base`) and bring them to splits.
+
+    Each split: unusable rows, then too short or long ones, then duplicates are dropped; missing splits are
+    cut from train; then leaking rows are dropped. Raises `DataError` for faulty files and rows, for entries
+    that do not go together, and where nothing is left to train or test on.
+    """
+    tell = progress or _silent
+    sources = _read(recipe, base, tell)
+    task = _task(sources, recipe)
+    splits: Splits = {name: _rows(sources, name) for name in SPLITS}
+    given = tuple(name for name in SPLITS if splits[name])
+    notes = [note for source in sources for note in source.notes]
+    rejects: list[Reject] = []
+    steps: list[StepCount] = []
+    for name, step in _steps(recipe).items():
+        tell(name, len(steps), 5)
+        steps.append(_apply(name, step, splits, rejects))
+    tell("split", len(steps), 5)
+    _refuse_empty(splits, given, steps)
+    notes += _cut(splits, recipe)
+    before = sum(map(len, splits.values()))
+    splits, leaking = leakage(splits, recipe.curate.leakage)
+    steps.append(StepCount.of("leakage", before, leaking))
+    _refuse_empty(splits, given, steps)
+    labels, multi_label, found = check(splits, task)
+    tell("done", 5, 5)
+    return Prepared(splits, rejects + leaking, sources, steps, notes + found, task, labels, multi_label)
+
+
+def _read(recipe: Recipe, base: Path, tell: Progress) -> list[Source]:
+    paths = [locate(entry, base) for entry in recipe.data]
+    names = prefixes(paths)
+    sources = []
+    for index, (path, entry, prefix) in enumerate(zip(paths, recipe.data, names, strict=True)):
+        tell(f"reading {path.name}", index, len(paths))
+        sources.append(read_at(path, entry, prefix))
+    return sources
+
+
+def _task(sources: Sequence[Source], recipe: Recipe) -> Task:
+    """The one task of all sources. Raises `DataError` where they differ, or the objective needs another."""
+    first = sources[0]
+    task = TASKS[first.detected]
+    other = next((source for source in sources if TASKS[source.detected] != task), None)
+    if other is not None:
+        what = f"its rows are of type {other.detected}, and those of {first.path} of type {first.detected}"
+        raise DataError(
+            what, str(other.path), "Train on them in separate runs, or set `type` if one is read wrongly"
+        )
+    if recipe.objective.type == "classify" and task != "classify":
+        mend = "Set `type: classification`, `field_text` and `field_label` on the entry, or `objective: sft`"
+        what = f"`classify` needs rows with labels, and these are of type {first.detected} ({first.why})"
+        raise DataError(what, str(first.path), mend)
+    return task
+
+
+def _rows(sources: Sequence[Source], split_name: str) -> list[Example]:
+    return [example for source in sources if source.split == split_name for example in source.examples]
+
+
+def _steps(recipe: Recipe) -> dict[str, Step]:
+    curate = recipe.curate
+    steps: dict[str, Step] = {
+        "usable": usable,
+        "length": lambda examples: length(examples, curate.min_chars, curate.max_chars),
+    }
+    return steps | {"deduplicate": deduplicate} if curate.deduplicate else steps
+
+
+def _apply(name: str, step: Step, splits: Splits, rejects: list[Reject]) -> StepCount:
+    """Run a step on every split, in place."""
+    rows_in = sum(map(len, splits.values()))
+    dropped = []
+    for split_name, examples in splits.items():
+        splits[split_name], gone = step(examples)
+        dropped += gone
+    rejects += dropped
+    return StepCount.of(name, rows_in, dropped)
+
+
+def _cut(splits: Splits, recipe: Recipe) -> list[str]:
+    """Fill the missing splits from train, in place; a sentence for each."""
+    wanted = {"test": recipe.splits.test, "validation": recipe.splits.validation}
+    shares = {name: share for name, share in wanted.items() if not splits[name]}
+    if not shares:
+        return []
+    rows = len(splits["train"])
+    needed = 1 + sum(share > 0 for share in shares.values())
+    parts, words = split(splits["train"], shares, recipe.splits.seed)
+    splits.update(parts)
+    if not all(parts[name] for name, share in shares.items() if share):
+        what = f"{rows} different rows or groups are too few to cut {' and '.join(shares)} from"
+        raise DataError(
+            what, "data", f"Give at least {needed}, or entries with `split: test` and `split: validation`"
+        )
+    return [_said(name, share, len(parts[name]), rows, words, recipe) for name, share in shares.items()]
+
+
+def _said(name: str, share: float, taken: int, rows: int, words: str, recipe: Recipe) -> str:
+    if not share:
+        return f"no {name} split: none was given, and `splits.{name}` is 0"
+    how = f"stratified by {words}, " if words else ""
+    groups = "grouped, " if any(entry.group for entry in recipe.data) else ""
+    return (
+        f"no {name} split given: {share:.0%} cut from train ({taken} of {rows} rows, {how}{groups}"
+        f"seed {recipe.splits.seed})"
+    )
+
+
+def _refuse_empty(splits: Splits, given: Sequence[str], steps: Sequence[StepCount]) -> None:
+    empty = next((name for name in ("train", *given) if not splits[name]), None)
+    if empty is None:
+        return
+    reasons = [f"{count} {kind}" for step in steps for kind, count in step.dropped.items()]
+    dropped = f" (dropped: {', '.join(reasons)})" if reasons else ""
+    mend = "Give more rows, or loosen `curate`" if reasons else f"Add an entry with `split: {empty}`"
+    raise DataError(f"no row is left in {empty}{dropped}", "data", mend)
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    return

@@ -1,0 +1,56 @@
+"""Drop, or refuse, rows whose input is also in a split that measures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from luthier.data.example import Example
+from luthier.data.steps.reject import Reject
+from luthier.errors import DataError
+
+STEP = "leakage"
+GUARDED = (("validation", ("test",)), ("train", ("test", "validation")))
+"""Which split loses a row, and to which: a test row always stays."""
+
+
+def leakage(
+    splits: Mapping[str, Sequence[Example]], action: Literal["drop", "error"]
+) -> tuple[dict[str, list[Example]], list[Reject]]:
+    """The splits without leaking rows, and those rows.
+
+    Two rows leak if a model would be asked the same (`Example.input_id`), whatever the answers. Raises
+    `DataError` where `action` is `error` and there is one.
+    """
+    clean = {name: list(examples) for name, examples in splits.items()}
+    rejects: list[Reject] = []
+    for loser, keepers in GUARDED:
+        for keeper in keepers:
+            held = {input_key(example): example.row_id for example in clean[keeper]}
+            found = [(example, held.get(input_key(example))) for example in clean[loser]] if held else []
+            dropped = [(example, other) for example, other in found if other is not None]
+            if dropped and action == "error":
+                raise _refuse(dropped, loser, keeper)
+            if dropped:
+                clean[loser] = [example for example, other in found if other is None]
+                rejects += [_reject(example, other, keeper) for example, other in dropped]
+    return clean, rejects
+
+
+def input_key(example: Example) -> str:
+    """What the leakage check compares: the input, or all of a conversation in which nobody asks."""
+    if example.messages is not None and not any(
+        turn["role"] in ("user", "tool") for turn in example.messages
+    ):
+        return example.content_id
+    return example.input_id
+
+
+def _reject(example: Example, other: str, keeper: str) -> Reject:
+    return Reject(example, STEP, f"same input as {other} in {keeper}", f"same input as a row of {keeper}")
+
+
+def _refuse(dropped: list[tuple[Example, str]], loser: str, keeper: str) -> DataError:
+    example, other = dropped[0]
+    what = f"{len(dropped)} rows of {loser} ask what rows of {keeper} ask; this one asks the same as {other}"
+    return DataError(what, example.row_id, "Remove them, or set `curate.leakage: drop`")

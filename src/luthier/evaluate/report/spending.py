@@ -1,0 +1,102 @@
+"""What the run took: forecast against actual, where the time went, cost and energy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from luthier.evaluate.report.charts import bar
+from luthier.evaluate.report.numbers import count, duration, fixed, money, ratio, share, size
+from luthier.evaluate.report.reading import Document, absent, finite, part, records
+
+FORECAST = (
+    ("steps", "Steps", count),
+    ("tokens", "Tokens", count),
+    ("seconds", "Time", duration),
+    ("peak_memory_bytes", "Peak memory", size),
+    ("cost", "Cost", money),
+)
+
+
+def spending(document: Document) -> dict[str, Any]:
+    return {
+        "forecast": _forecast(document),
+        "no_forecast": absent(
+            document, "forecast", "the run document holds neither a forecast nor actual figures"
+        ),
+        "stages": _stages(document),
+        "no_stages": absent(document, "timeline", "the run document holds no times by stage"),
+        "totals": _totals(document),
+    }
+
+
+def _forecast(document: Document) -> list[dict[str, str]]:
+    before, after = part(document, "forecast"), part(document, "actual")
+    return [
+        {
+            "name": name,
+            "forecast": show(before.get(key)),
+            "actual": show(after.get(key)),
+            "ratio": ratio(after.get(key), before.get(key)),
+        }
+        for key, name, show in FORECAST
+        if finite(before.get(key)) is not None or finite(after.get(key)) is not None
+    ]
+
+
+def _stages(document: Document) -> list[dict[str, Any]]:
+    known = [
+        (str(entry.get("stage")), finite(entry.get("seconds"))) for entry in records(document, "timeline")
+    ]
+    timed = [(stage, seconds) for stage, seconds in known if seconds is not None]
+    total = sum(seconds for _, seconds in timed) or 1.0
+    return [
+        {
+            "stage": stage,
+            "time": duration(seconds),
+            "share": share(seconds / total),
+            "bar": bar([seconds / total]),
+        }
+        for stage, seconds in timed
+    ]
+
+
+def _totals(document: Document) -> list[tuple[str, str]]:
+    speed = finite(document.get("tokens_per_second"))
+    return [
+        ("Wall-clock time", duration(finite(document.get("wall_seconds")))),
+        ("Training speed", "– " if speed is None else f"{fixed(speed, 1)} tokens per second"),
+        ("Peak memory", size(document.get("peak_memory_bytes"))),
+        ("Cost", _cost(document)),
+        ("Energy", _energy(document)),
+    ]
+
+
+def _cost(document: Document) -> str:
+    price = finite(part(document, "recipe", "machine").get("price_per_hour"))
+    cost = finite(part(document, "actual").get("cost"))
+    if cost is None or not price:
+        return absent(document, "cost", "the recipe names no machine.price_per_hour")
+    return f"{money(cost)} at {money(price)} per hour, in the currency of machine.price_per_hour"
+
+
+def _energy(document: Document) -> str:
+    energy = finite(document.get("energy_wh"))
+    if energy is None:
+        return absent(document, "energy", "the run document holds no energy estimate")
+    return f"about {fixed(energy, 1)} Wh: an estimate, not a reading; {_assumption(document, energy)}"
+
+
+def _assumption(document: Document, energy: float) -> str:
+    """Where the estimate's power comes from: the resolved setting, the recipe, or the run's own average."""
+    for entry in records(document, "resolved"):
+        if entry.get("key") == "machine.power_watts":
+            return f"it assumes a draw of {entry.get('value')} W ({entry.get('why')})"
+    watts, seconds = (
+        finite(part(document, "recipe", "machine").get("power_watts")),
+        finite(document.get("wall_seconds")),
+    )
+    if watts is not None:
+        return f"it assumes the recipe's draw of {fixed(watts, 0)} W (machine.power_watts)"
+    if seconds:
+        return f"it amounts to a steady draw of {fixed(energy * 3600 / seconds, 0)} W over the whole run"
+    return "its assumed draw was not recorded"

@@ -1,0 +1,93 @@
+"""The run document: all that a run found out, in the form that `--json`, the report and the card read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from luthier.evaluate.classic import NotApplicable
+from luthier.evaluate.failures import breakdown, slices
+from luthier.evaluate.paired import best_baseline, compare
+from luthier.evaluate.scores import Scores
+from luthier.jobs.fit import Work
+from luthier.jobs.judge import Found, values
+from luthier.registry.gate import decide
+from luthier.store import runs
+
+
+def scores_part(work: Work, found: Mapping[str, Found]) -> dict[str, Any]:
+    """What was measured, by solver, and the paired differences between the tuned model and each baseline."""
+    metrics, confidence = list(work.recipe.evaluate.metrics), work.recipe.evaluate.confidence
+    measured = {name: scores for name, scores in found.items() if isinstance(scores, Scores)}
+    tuned = measured["tuned"]
+    primary = metrics[0]
+    rivals = {name: scores for name, scores in measured.items() if name != "tuned" and primary in scores.metrics}
+    deltas = {name: _differences(tuned, scores, metrics, confidence) for name, scores in rivals.items()}
+    best = best_baseline(rivals, primary) if rivals else None
+    against = {} if best is None else {m: d | {"against": best} for m, d in deltas[best].items()}
+    return {
+        "metric": primary, "confidence": confidence, "solvers": {n: values(s, metrics, confidence) for n, s in measured.items()},
+        "base": values(measured["base"], metrics, confidence) if "base" in measured else {},
+        "tuned": values(tuned, metrics, confidence), "best_baseline": best, "delta": against, "deltas": deltas,
+        "skipped_baselines": {name: why.reason for name, why in found.items() if isinstance(why, NotApplicable)},
+        "samples": breakdown(tuned, rivals[best], primary) if best else {},
+        "slices": slices(tuned, primary, confidence),
+        "evaluation_seconds": {name: scores.seconds for name, scores in measured.items()},
+    }  # fmt: skip
+
+
+def _differences(tuned: Scores, baseline: Scores, metrics: Sequence[str], confidence: float) -> dict[str, Any]:
+    both = [metric for metric in metrics if metric in tuned.metrics and metric in baseline.metrics]
+    return {metric: asdict(compare(tuned, baseline, metric, confidence)) for metric in both}
+
+
+def verdict_part(work: Work, scores: Mapping[str, Any], forgetting: Mapping[str, Any]) -> dict[str, Any]:
+    """The gate's decision, its reasons, and what to do next."""
+    verdict = decide(
+        metric=scores["metric"], deltas=scores["deltas"], forgetting=forgetting, ship=work.recipe.ship,
+        confidence=work.recipe.evaluate.confidence,
+    )  # fmt: skip
+    return {"verdict": verdict.verdict, "reasons": verdict.reasons, "next": verdict.next}
+
+
+def fit_part(work: Work, fitted: Mapping[str, Any]) -> dict[str, Any]:
+    """Curves, speed, and what the fit took beside what was forecast."""
+    plan, machine = work.plan, work.recipe.machine
+    hours = fitted["seconds"] / 3600
+    actual = {
+        "steps": fitted["steps"], "tokens": fitted["tokens"], "seconds": fitted["seconds"],
+        "peak_memory_bytes": fitted["peak_memory_bytes"], "cost": hours * machine.price_per_hour,
+    }  # fmt: skip
+    return {
+        "tokens_per_second": fitted["tokens_per_second"], "peak_memory_bytes": fitted["peak_memory_bytes"],
+        "best_step": fitted["best_step"], "stopped_because": fitted["reason"],
+        "trained_parameters": fitted["trained_parameters"], "curves": curves(work), "actual": actual,
+        "forecast": {key: plan.forecast[key] for key in ("steps", "tokens", "seconds", "peak_memory_bytes", "cost")},
+        "energy_wh": hours * float(machine.power_watts), "adapter_path": str(work.folder / "adapter"),
+    }  # fmt: skip
+
+
+def curves(work: Work) -> dict[str, list[list[float]]]:
+    """Metrics by step: training loss, learning rate, and each validation metric."""
+    found: dict[str, list[list[float]]] = {}
+    for step, name, value in runs.metrics(work.home, work.plan.run_id):
+        if name in ("loss", "learning_rate") or name.startswith("validation_"):
+            found.setdefault("train_loss" if name == "loss" else name, []).append([step, value])
+    return found
+
+
+def about_part(work: Work) -> dict[str, Any]:
+    """What the run was: recipe, data, machine, and how to do it again."""
+    plan = work.plan
+    return {
+        "run_id": plan.run_id, "name": work.recipe.name, "task": plan.task, "data": plan.data,
+        "dataset_version": plan.dataset_version, "resolved": plan.reasons, "environment": plan.environment,
+        "command": plan.command, "recipe": plan.recipe, "recipe_sha256": plan.identity,
+    }  # fmt: skip
+
+
+def report_path(work: Work) -> Path:
+    """Where the run's page lies."""
+    return work.folder / "report.html"

@@ -1,0 +1,130 @@
+"""Evaluation as a job: the tuned model and everything it must beat, on the same held-out rows."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from luthier.data.example import Example
+from luthier.data.render import Renderer
+from luthier.evaluate.answer_space import answer_space
+from luthier.evaluate.classic import NotApplicable, classic
+from luthier.evaluate.constrain import AllowedTokens
+from luthier.evaluate.few_shot import similar
+from luthier.evaluate.scorers import score
+from luthier.evaluate.scores import Answer, Scores
+from luthier.evaluate.solvers import generate, likelihood, shown_examples
+from luthier.jobs.fit import Work
+from luthier.jobs.prepare import renderer_of
+from luthier.jobs.rows import Rendering, render_split
+from luthier.models.load import load_base, load_policy
+from luthier.models.policy import Policy
+
+Found = Scores | NotApplicable
+LIKELIHOOD = "nll"
+
+
+def judge(work: Work) -> dict[str, Found]:
+    """Scores of each baseline the recipe names and of the tuned model; one that does not fit says why."""
+    solvers = {name: (lambda name=name: _solve(work, name)) for name in (*work.recipe.evaluate.baselines, "tuned")}
+    return {name: _kept(work.folder / "scores" / f"{name}.jsonl", solve) for name, solve in solvers.items()}
+
+
+def _kept(path: Path, solve: Callable[[], Found]) -> Found:
+    """Scores that were written before, or those that `solve` finds, written."""
+    from luthier.store.files import write_atomic
+
+    if path.exists():
+        return Scores.from_jsonl(path.read_text(encoding="utf-8"))
+    found = solve()
+    if isinstance(found, Scores):
+        write_atomic(path, found.to_jsonl())
+    return found
+
+
+def _solve(work: Work, name: str) -> Found:
+    tests = test_rows(work)
+    with work.stages.stage(f"evaluate ({name})") as progress:
+        start = time.perf_counter()
+        answers = answers_of(work, name, tests, progress)
+        if isinstance(answers, NotApplicable):
+            work.stages.note(f"{name}: {answers.reason}")
+            return answers
+        seconds = time.perf_counter() - start
+        return score(work.plan.task, tests, answers, work.recipe.evaluate.metrics, solver=name, seconds=seconds)
+
+
+def test_rows(work: Work) -> list[Example]:
+    """The test split, or `evaluate.max_rows` of it, drawn with the split's seed."""
+    import random
+
+    rows, limit = work.rows["test"], work.recipe.evaluate.max_rows
+    if limit is None or limit >= len(rows):
+        return rows
+    drawn = random.Random(work.recipe.splits.seed).sample(range(len(rows)), limit)
+    return [rows[i] for i in sorted(drawn)]
+
+
+def answers_of(
+    work: Work, name: str, tests: list[Example], progress: Callable[[int, int], None]
+) -> list[Answer] | NotApplicable:
+    """What one solver says about the test rows."""
+    if work.recipe.objective.type == "classify":
+        from luthier.jobs.judge_classes import class_answers
+
+        return class_answers(work, name, tests)
+    if name == "classic":
+        if set(work.recipe.evaluate.metrics) == {LIKELIHOOD}:
+            return NotApplicable("it has no likelihoods of text")
+        return classic(work.rows["train"], tests)
+    if name == "few_shot" and work.recipe.objective.type == "pretrain":
+        return NotApplicable("plain text asks no questions")
+    policy = load_policy(work.files, work.folder / "adapter") if name == "tuned" else load_base(work.files)
+    renderer = renderer_of(work.files, work.recipe)
+    shots = similar(work.rows["train"], tests, work.recipe.evaluate.shots) if name == "few_shot" else [[] for _ in tests]
+    answers = language_answers(work, policy, renderer, tests, shots, progress)
+    del policy
+    gc.collect()
+    return answers
+
+
+def language_answers(
+    work: Work, policy: Policy, renderer: Renderer, tests: Sequence[Example], shots: Sequence[Sequence[Example]],
+    progress: Callable[[int, int], None],
+) -> list[Answer]:  # fmt: skip
+    """Text, likelihoods, or both, as the recipe's metrics need."""
+    settings, metrics = work.recipe.evaluate, set(work.recipe.evaluate.metrics)
+    texts: list[Answer] = [Answer() for _ in tests]
+    if metrics - {LIKELIHOOD}:
+        asked = [shown_examples(row, own).question() if own else row.question() for row, own in zip(tests, shots, strict=True)]
+        texts = generate(
+            policy, renderer, asked, [row.tools for row in tests], max_new_tokens=int(settings.max_new_tokens),
+            context=work.files.context_length, allowed=_allowed(work, renderer), progress=progress,
+        )  # fmt: skip
+    if LIKELIHOOD not in metrics:
+        return texts
+    rows = [shown_examples(row, own) if own else row for row, own in zip(tests, shots, strict=True)]
+    train = work.recipe.train
+    length = work.files.context_length if any(shots) else int(train.sequence_len)
+    rendering = Rendering(length, "right", "last" if any(shots) else train.train_on, work.recipe.objective.type)
+    rendered = render_split(renderer, rows, work.home.cache("rendered"), rendering, work.stages.note)
+    likely = likelihood(policy, rendered, int(work.plan.forecast["micro_batch_tokens"]), progress)
+    by_row = dict(zip(rendered.row_ids, likely, strict=True))
+    found = [by_row.get(row.row_id, Answer()) for row in tests]
+    return [Answer(text=text.text, nll=own.nll, tokens=own.tokens) for text, own in zip(texts, found, strict=True)]
+
+
+def _allowed(work: Work, renderer: Renderer) -> AllowedTokens | None:
+    if work.recipe.evaluate.constrain == "none":
+        return None
+    return AllowedTokens(answer_space(work.rows["train"]), renderer.encode, renderer.eos_ids)
+
+
+def values(scores: Scores, metrics: Sequence[str], confidence: float) -> dict[str, dict[str, Any]]:
+    """`{metric: {value, low, high, n}}` of what the solver was scored on."""
+    from dataclasses import asdict
+
+    return {metric: asdict(scores.estimate(metric, confidence)) for metric in metrics if metric in scores.metrics}

@@ -1,0 +1,87 @@
+"""The machine: what it offers a run, and how a report names it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from luthier.recipe import MachineFacts
+
+PROBE_SIZE = 1024
+PACKAGES = ("torch", "transformers", "peft", "luthier")
+
+
+def machine_facts() -> MachineFacts:
+    """Cores, free memory, device, and the speed of a matrix product, measured now. Loads no torch without a GPU."""
+    import psutil
+
+    if Path("/proc/driver/nvidia/version").exists():
+        return _cuda_facts() or _cpu_facts(psutil.virtual_memory().available)
+    return _cpu_facts(psutil.virtual_memory().available)
+
+
+def gemm_gflops(size: int = PROBE_SIZE, times: int = 3) -> float:
+    """GFLOP/s of an fp32 product of square matrices: the best of a few."""
+    import numpy as np
+
+    a = np.random.default_rng(0).random((size, size), dtype=np.float32)
+    a @ a
+    best = float("inf")
+    for _ in range(times):
+        start = time.perf_counter()
+        a @ a
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best / 1e9
+
+
+def environment(facts: MachineFacts) -> dict[str, Any]:
+    """Versions and hardware, for reports."""
+    return {
+        "python": platform.python_version(), **{name: _version(name) for name in PACKAGES},
+        "platform": platform.platform(), "cpu": _cpu_name(), "cores": facts.cores, "memory_bytes": _total_memory(),
+        "device": facts.device, "gemm_gflops": round(facts.gemm_gflops, 1),
+    }  # fmt: skip
+
+
+def _cpu_facts(free: int) -> MachineFacts:
+    return MachineFacts(len(os.sched_getaffinity(0)), free, "cpu", gemm_gflops())
+
+
+def _cuda_facts() -> MachineFacts | None:
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    a = torch.rand(4096, 4096, device="cuda")
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    for _ in range(10):
+        a @ a
+    torch.cuda.synchronize()
+    speed = 10 * 2 * 4096**3 / (time.perf_counter() - start) / 1e9
+    return MachineFacts(len(os.sched_getaffinity(0)), torch.cuda.mem_get_info()[0], "cuda", speed)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+@lru_cache(maxsize=1)
+def _cpu_name() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    found = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return found or platform.processor() or platform.machine()
+
+
+def _total_memory() -> int:
+    import psutil
+
+    return int(psutil.virtual_memory().total)

@@ -1,0 +1,132 @@
+"""Everything short of training, without torch: recipe, model files, rows, token ids, facts, resolved recipe, forecast.
+
+What is wrong with a user's input is found here, before a run, a version or a blob exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import luthier.recipe as recipes
+from luthier.data.example import Example
+from luthier.data.pipeline import Prepared, prepare
+from luthier.data.render import Renderer
+from luthier.data.rendered import Rendered
+from luthier.engine.budget import Forecast, forecast
+from luthier.errors import RecipeError
+from luthier.jobs.machine import machine_facts
+from luthier.jobs.rows import Rendering, render_split, rendering_of
+from luthier.models.locate import ModelFiles, locate
+from luthier.recipe import DataFacts, Facts, ModelFacts, Recipe, Resolved
+from luthier.store import Home
+
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A run that could start."""
+
+    source: Recipe
+    """As written, with absolute data paths."""
+    resolved: Resolved
+    files: ModelFiles
+    data: Prepared
+    rendered: dict[str, Rendered]
+    facts: Facts
+    forecast: Forecast
+
+    @property
+    def recipe(self) -> Recipe:
+        """The resolved recipe."""
+        return self.resolved.recipe
+
+
+def get_ready(recipe_path: Path, overrides: Sequence[str], home: Home, note: Note) -> Ready:
+    """Load, read, render and resolve. Raises a LuthierError where the input is wrong; writes nothing but caches."""
+    loaded = recipes.load(recipe_path, overrides)
+    source = recipes.resolve_paths(loaded.recipe, loaded.base)
+    return make_ready(source, loaded.base, home, note)
+
+
+def make_ready(source: Recipe, base: Path, home: Home, note: Note) -> Ready:
+    """As `get_ready`, from a recipe in hand."""
+    files = locate(source.base_model, home.cache("models"), note)
+    data = prepare(source, base)
+    renderer = renderer_of(files, source)
+    cache = home.cache("rendered")
+    whole = rendering_of(source, sequence_len=None)
+    rendered = {split: render_split(renderer, rows, cache, whole, note) for split, rows in data.splits.items() if rows}
+    facts = Facts(model_facts(files), data_facts(source, data, rendered, renderer), machine_facts())
+    resolved = recipes.resolve(source, facts)
+    length = int(resolved.recipe.train.sequence_len)
+    if facts.data.longest_tokens > length:
+        cut = rendering_of(resolved.recipe, sequence_len=length)
+        rendered = {split: render_split(renderer, data.splits[split], cache, cut, note) for split in rendered}
+    check_coverage(source, rendered)
+    return Ready(source, resolved, files, data, rendered, facts, forecast(resolved.recipe, facts))
+
+
+def renderer_of(files: ModelFiles, recipe: Recipe) -> Renderer:
+    """The base's tokenizer and chat template, or the template that the recipe names."""
+    template = None
+    if recipe.chat_template is not None:
+        try:
+            template = Path(recipe.chat_template).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(
+                f"the template cannot be read: {error}", "chat_template", "Give the path of a Jinja file"
+            ) from error
+    return Renderer.from_folder(files.folder, template)
+
+
+def model_facts(files: ModelFiles) -> ModelFacts:
+    """From config.json alone."""
+    config = files.config
+    text = config.get("text_config", config)
+    layers = text.get("num_hidden_layers") or text.get("n_layer") or text.get("num_layers") or 1
+    return ModelFacts(
+        files.name, files.kind, files.num_parameters, int(text.get("hidden_size") or text.get("n_embd") or 1),
+        int(layers), files.context_length, int(text.get("vocab_size") or 1),
+    )  # fmt: skip
+
+
+def data_facts(recipe: Recipe, data: Prepared, rendered: dict[str, Rendered], renderer: Renderer) -> DataFacts:
+    """Counts and token lengths over all splits."""
+    import numpy as np
+
+    lengths = np.concatenate([part.lengths for part in rendered.values()])
+    train = rendered.get("train")
+    trained = 0.0 if train is None else float(np.count_nonzero(train.weights)) / max(1, len(train))
+    answers = [a for rows in data.splits.values() for a in map(Example.answer, rows) if a is not None]
+    longest = [] if recipe.objective.type == "classify" else sorted(set(answers), key=len)[-20:]
+    return DataFacts(
+        task=data.task, rows={name: len(rows) for name, rows in data.splits.items()}, labels=len(data.labels),
+        longest_tokens=int(lengths.max()), p95_tokens=int(np.quantile(lengths, 0.95)), mean_tokens=float(lengths.mean()),
+        mean_trained_tokens=trained,
+        longest_answer_tokens=max((len(renderer.encode(text)) for text in longest), default=1),
+        types=tuple(source.detected for source in data.sources),
+        answers_are_json=bool(answers) and all(map(_is_object, answers)),
+    )  # fmt: skip
+
+
+def check_coverage(recipe: Recipe, rendered: dict[str, Rendered]) -> None:
+    """Raise RecipeError where no token of the training rows would be learnt."""
+    train = rendered.get("train")
+    if train is not None and recipe.objective.type != "classify" and not train.weights.any():
+        raise RecipeError("no token of any training row would be learnt", "train.train_on",
+                          "`luthier data inspect` shows what each row looks like after rendering")  # fmt: skip
+
+
+def _is_object(text: str) -> bool:
+    import json
+
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+__all__ = ["Ready", "Rendering", "get_ready", "make_ready", "renderer_of"]

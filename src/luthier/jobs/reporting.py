@@ -1,0 +1,43 @@
+"""How a job tells what it does: events to a reporter, and the seconds of each stage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+
+class Reporter(Protocol):
+    """Takes events: stage, progress, note, warning."""
+
+    def event(self, kind: str, message: str, data: dict[str, Any] | None = None) -> None: ...
+
+
+class Stages:
+    """Names the stages of a job to its reporter and keeps their seconds."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self.reporter = reporter
+        self.timeline: list[dict[str, Any]] = []
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Callable[[int, int], None]]:
+        """A stage; yields a function that takes (done, total)."""
+        start = time.perf_counter()
+        self.reporter.event("stage", name, {"name": name, "state": "start"})
+
+        def progress(done: int, total: int) -> None:
+            seconds = time.perf_counter() - start
+            left = seconds / done * (total - done) if done else None
+            data = {"stage": name, "done": done, "total": total, "seconds": seconds, "eta_seconds": left}
+            self.reporter.event("progress", name, data)
+
+        yield progress
+        seconds = time.perf_counter() - start
+        self.timeline.append({"stage": name, "seconds": seconds})
+        self.reporter.event("stage", name, {"name": name, "state": "done", "seconds": seconds})
+
+    def note(self, text: str) -> None:
+        """Something worth knowing."""
+        self.reporter.event("note", text, {})

@@ -1,0 +1,82 @@
+"""What tuning cost: general text and questions, answered by the base and by the tuned model."""
+
+from __future__ import annotations
+
+import gc
+import time
+from dataclasses import replace
+from typing import Any
+
+from luthier.data.example import Example
+from luthier.data.render import Renderer
+from luthier.data.stream import packed
+from luthier.errors import LuthierError
+from luthier.evaluate import retention
+from luthier.evaluate.scorers import score
+from luthier.evaluate.scores import Answer, Scores
+from luthier.evaluate.solvers import likelihood
+from luthier.jobs.fit import Work
+from luthier.jobs.prepare import renderer_of
+from luthier.jobs.rows import Rendering, render_split
+from luthier.models.load import load_base, load_policy
+from luthier.models.policy import Policy
+from luthier.store.files import write_atomic
+
+
+def forgetting(work: Work) -> dict[str, Any]:
+    """The `forgetting` block of the run document; empty where the recipe asks for none or nothing can be lost."""
+    if not work.recipe.evaluate.forgetting or work.recipe.objective.type == "classify":
+        return {}
+    margin, confidence = work.recipe.evaluate.forgetting_margin, work.recipe.evaluate.confidence
+    return retention.compare(_scores(work, "base"), _scores(work, "tuned"), margin=margin, confidence=confidence)
+
+
+def _scores(work: Work, name: str) -> dict[str, Scores]:
+    paths = {part: work.folder / "scores" / f"retention-{part}-{name}.jsonl" for part in ("questions", "text_nll")}
+    if all(path.exists() for path in paths.values()):
+        return {part: Scores.from_jsonl(path.read_text(encoding="utf-8")) for part, path in paths.items()}
+    with work.stages.stage(f"forgetting ({name})") as progress:
+        policy = load_policy(work.files, work.folder / "adapter") if name == "tuned" else load_base(work.files)
+        renderer = renderer_of(work.files, work.recipe)
+        questions, texts = retention.load()
+        start = time.perf_counter()
+        answers = choose(work, policy, renderer, questions)
+        progress(1, 2)
+        rendering = Rendering(work.files.context_length, "right", "all", "pretrain")
+        rows = render_split(renderer, texts, work.home.cache("rendered"), rendering, work.stages.note)
+        likely = likelihood(policy, rows, int(work.plan.forecast["micro_batch_tokens"]))
+        seconds = time.perf_counter() - start
+        found = {
+            "questions": score("retention", questions, answers, ("exact_match",), solver=name, seconds=seconds),
+            "text_nll": score("retention", texts, likely, ("nll",), solver=name, seconds=seconds),
+        }
+        progress(2, 2)
+    for part, scores in found.items():
+        write_atomic(paths[part], scores.to_jsonl())
+    del policy
+    gc.collect()
+    return found
+
+
+def choose(work: Work, policy: Policy, renderer: Renderer, questions: list[Example]) -> list[Answer]:
+    """The option of each question that the model finds likeliest per token; options share their question."""
+    answers = []
+    for question in questions:
+        options = [str(option) for option in question.extra["options"]]
+        rows = [_with_answer(question, option) for option in options]
+        rendered = renderer.rows(rows, sequence_len=None, train_on="last", objective="sft")
+        (batch,) = packed(rendered, 1 << 20, share_prefix=True)(range(len(rows)))
+        with policy.evaluating():
+            batch = batch.to(policy.device)
+            nll = -batch.by_row(policy.logprobs(batch) * batch.weight_N) / batch.by_row(batch.weight_N)
+        answers.append(Answer(text=options[int(nll.argmin())]))
+    return answers
+
+
+def _with_answer(question: Example, option: str) -> Example:
+    asked = question.question()
+    turns = asked if isinstance(asked, list) else [{"role": "user", "content": asked}]
+    if not turns:
+        raise LuthierError("a retention question has no text", question.row_id)
+    return replace(question, messages=(*turns, {"role": "assistant", "content": option}), prompt=None, completion=None,
+                   row_id=f"{question.row_id}:{option}")  # fmt: skip

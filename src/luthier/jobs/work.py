@@ -1,0 +1,141 @@
+"""A run from its plan to its document, in the process that works on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from luthier.data import version
+from luthier.errors import TrainingError
+from luthier.evaluate.report import write_report
+from luthier.jobs import document as parts
+from luthier.jobs.fit import Work, fit
+from luthier.jobs.judge import judge
+from luthier.jobs.prepare import renderer_of
+from luthier.jobs.reporting import Reporter, Stages
+from luthier.jobs.retention import forgetting
+from luthier.jobs.rows import render_split, rendering_of
+from luthier.jobs.workspace import DOCUMENT, read_plan
+from luthier.models.locate import locate
+from luthier.models.merge import merge_difference
+from luthier.recipe import Recipe
+from luthier.registry import aliases, card, versions
+from luthier.store import Home, runs
+from luthier.store.files import read_json, write_atomic, write_json
+
+Wishes = Callable[[bool], str | None]
+"""(whether a fit is under way) → `pause` or `cancel`, if somebody asked for it."""
+
+
+class Interrupted(Exception):
+    """The run was paused or cancelled; its folder says where to go on."""
+
+
+def work_on(root: Path, run_id: str, reporter: Reporter, wishes: Wishes) -> dict[str, Any]:
+    """Do what is left of a run and return its document. Raises Interrupted where it was paused or cancelled."""
+    start = time.perf_counter()
+    home = Home.open(root)
+    work = open_work(home, run_id, Stages(reporter))
+    _threads(work.recipe)
+    if runs.get(home, run_id).status != "running":
+        runs.set_status(home, run_id, "running")
+    try:
+        fitted = fit(work, lambda: wishes(True) or runs.control(home, run_id))
+    except TrainingError:
+        runs.set_status(home, run_id, "failed")
+        raise
+    if "stopped" in fitted:
+        _stopped(home, run_id, fitted["stopped"])
+        raise Interrupted
+    wishes(False)
+    done = read_json(work.folder / DOCUMENT) if (work.folder / DOCUMENT).exists() else _judged(work, fitted)
+    done["timeline"], done["wall_seconds"] = work.stages.timeline, time.perf_counter() - start + _earlier(work)
+    return _finish(work, done)
+
+
+def open_work(home: Home, run_id: str, stages: Stages) -> Work:
+    """Everything the plan of a run names, opened."""
+    folder = runs.run_folder(home, run_id)
+    plan = read_plan(folder)
+    recipe = plan.settings
+    with stages.stage("open"):
+        files = locate(recipe.base_model, home.cache("models"), stages.note)
+        renderer, cache = renderer_of(files, recipe), home.cache("rendered")
+        rows, rendered = {}, {}
+        for split in ("train", "validation", "test"):
+            found = version.read(home, plan.dataset_version, split)
+            if found:
+                part = render_split(renderer, found, cache, _rendering(recipe, plan.data), stages.note)
+                rows[split], rendered[split] = [found[i] for i in part.kept], part
+    return Work(home, plan, recipe, folder, files, rows, rendered, stages)
+
+
+def _rendering(recipe: Recipe, data: dict[str, Any]) -> Any:
+    longer = data["coverage"]["longest"] > int(recipe.train.sequence_len)
+    return rendering_of(recipe, int(recipe.train.sequence_len) if longer else None)
+
+
+def _judged(work: Work, fitted: dict[str, Any]) -> dict[str, Any]:
+    """Evaluate, decide and register; leaves `document.json`."""
+    found = {} if work.plan.only_fit else judge(work)
+    scores = parts.scores_part(work, found) if found else {}
+    lost = forgetting(work) if found else {}
+    verdict = parts.verdict_part(work, scores, lost) if found else {}
+    with work.stages.stage("register"):
+        lineage = {
+            "base_model": work.files.name, "base_sha256": work.files.sha256, "base_licence": work.files.licence,
+            "base_quantised": work.files.quantised, "dataset_version": work.plan.dataset_version,
+            "merge_logit_difference": merge_difference(work.files, work.folder / "adapter", work.rendered["train"]),
+        }  # fmt: skip
+        done = {
+            **parts.about_part(work), **parts.fit_part(work, fitted), **scores, "forgetting": lost, **verdict,
+            "lineage": lineage, "warnings": [], "report": str(parts.report_path(work)), "status": "succeeded",
+        }  # fmt: skip
+        _register(work, done)
+    write_json(work.folder / DOCUMENT, done)
+    return done
+
+
+def _register(work: Work, done: dict[str, Any]) -> None:
+    model = versions.register(
+        work.home, name=str(work.recipe.name), run_id=work.plan.run_id, adapter_folder=work.folder / "adapter",
+        base={"name": work.files.name, "sha256": work.files.sha256}, recipe_sha256=work.plan.identity,
+        dataset_version=work.plan.dataset_version, scores=done.get("tuned", {}), card=card.write_card(done),
+        lineage=done["lineage"],
+    )  # fmt: skip
+    done["model"] = model.ref
+    done["lineage"]["adapter_sha256"] = model.adapter_sha256
+    alias = work.recipe.ship.alias
+    if done.get("verdict") == "ship" and alias:
+        aliases.promote(work.home, model.ref, alias, f"run {work.plan.run_id}: the gate says ship")
+        done["alias"] = alias
+
+
+def _finish(work: Work, done: dict[str, Any]) -> dict[str, Any]:
+    if not work.plan.only_fit:
+        write_report(done, parts.report_path(work))
+    write_atomic(work.folder / "card.md", card.write_card(done))
+    if runs.get(work.home, work.plan.run_id).status != "succeeded":
+        runs.finish(work.home, work.plan.run_id, done)
+    return done
+
+
+def _earlier(work: Work) -> float:
+    """Seconds in steps that were taken by processes before this one."""
+    fitted = read_json(work.folder / "fit.json")
+    return max(0.0, fitted["seconds"] - fitted["last_process_seconds"])
+
+
+def _stopped(home: Home, run_id: str, reason: str) -> None:
+    runs.set_control(home, run_id, None)
+    if reason == "cancelled":
+        runs.set_status(home, run_id, "cancelling")
+    runs.set_status(home, run_id, reason)  # type: ignore[arg-type]
+
+
+def _threads(recipe: Recipe) -> None:
+    import torch
+
+    torch.set_num_threads(int(recipe.machine.threads))

@@ -1,0 +1,74 @@
+"""The process that does the work of a run: `python -m luthier.jobs.worker HOME RUN_ID`.
+
+It fits, evaluates, decides, registers and writes the report, each step leaving a file so that a second process goes
+on where the first ended. Events go to stdout as JSON lines; it ends when its stdin closes, which happens when the
+process that started it dies.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+
+class Out:
+    """A reporter that writes JSON lines to the process that started this one."""
+
+    def event(self, kind: str, message: str, data: dict[str, Any] | None = None) -> None:
+        """One line."""
+        print(json.dumps({"kind": kind, "message": message, "data": data or {}}, ensure_ascii=False), flush=True)
+
+
+def main() -> int:
+    """Do the run; 0 done, 130 paused, else the exit code of the error that was written to stdout."""
+    from luthier.engine.allocator import keep_pages
+
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    keep_pages()
+    home, run_id = Path(sys.argv[1]), sys.argv[2]
+    from luthier.errors import LuthierError
+    from luthier.jobs.work import Interrupted, work_on
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        work_on(home, run_id, Out(), _wishes)
+    except (Interrupted, KeyboardInterrupt):
+        return 130
+    except LuthierError as error:
+        part = {"type": type(error).__name__, "what": error.what, "where": error.where, "mend": error.mend}
+        Out().event("error", str(error), part)
+        return error.exit_code
+    return 0
+
+
+_stop = threading.Event()
+_fitting = threading.Event()
+
+
+def _wishes(fitting: bool) -> str | None:
+    """Whether the starter asked to pause. While fitting, the loop asks between steps; else the signal interrupts."""
+    (_fitting.set if fitting else _fitting.clear)()
+    return "pause" if _stop.is_set() else None
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    _stop.set()
+    if not _fitting.is_set():
+        raise KeyboardInterrupt
+
+
+def _end_with_parent() -> None:
+    while sys.stdin.buffer.read(4096):
+        time.sleep(0)
+    os._exit(137)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

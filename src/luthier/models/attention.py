@@ -1,0 +1,156 @@
+"""Attention over packed segments: each row sees itself and the segments it continues, nothing else.
+
+One implementation, registered with transformers as `packed`, serves training, scoring and decoding. The model is
+called without a mask; what a token may see comes in as `segments=` (the forest of a batch), and while decoding as
+`memory=` (the keys and values of earlier tokens).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AttentionInterface
+
+from luthier.data.batch import Segment
+from luthier.errors import ModelError
+
+UNSUPPORTED = ("softcap", "s_aux")
+
+
+class Memory:
+    """Keys and values of B rows of different length, by layer: the cache of decoding.
+
+    Buffers are (B, kv heads, room, D); row b holds `lengths[b]` tokens. `record` fills them from a packed forward;
+    `append` adds the token that each row is decoding, which the caller counts with `advance` once all layers ran.
+    """
+
+    def __init__(self, segments: Sequence[Segment], rows: Sequence[int], room: int) -> None:
+        self.segments, self.rows, self.room = segments, rows, room
+        self.lengths = torch.tensor(
+            [sum(e - s for s, e in ancestry(segments, segments[row])) for row in rows]
+        )
+        self.keys: dict[int, Tensor] = {}
+        self.values: dict[int, Tensor] = {}
+
+    def record(self, layer: int, key: Tensor, value: Tensor) -> None:
+        """Keep each row's part of a packed forward: key, value (1, kv heads, T, D)."""
+        shape = (len(self.rows), key.shape[1], self.room, key.shape[3])
+        for store, states in ((self.keys, key), (self.values, value)):
+            buffer = store[layer] = states.new_zeros(shape)
+            for index, row in enumerate(self.rows):
+                own = _gather(states, ancestry(self.segments, self.segments[row]))
+                buffer[index, :, : own.shape[2]] = own[0]
+
+    def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Add one token a row, (B, kv heads, 1, D); returns keys, values and which of them each row has."""
+        place = torch.arange(len(self.lengths))
+        self.keys[layer][place, :, self.lengths] = key[:, :, 0]
+        self.values[layer][place, :, self.lengths] = value[:, :, 0]
+        longest = int(self.lengths.max()) + 1
+        present = torch.arange(longest) <= self.lengths[:, None]
+        return self.keys[layer][:, :, :longest], self.values[layer][:, :, :longest], present
+
+    def advance(self) -> None:
+        """Count the token that was appended in every layer."""
+        self.lengths = self.lengths + 1
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these rows only."""
+        self.lengths = self.lengths[rows]
+        for store in (self.keys, self.values):
+            for layer in store:
+                store[layer] = store[layer][rows]
+
+
+def packed_attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
+    scaling: float | None = None, dropout: float = 0.0, segments: Sequence[Segment] | None = None,
+    memory: Memory | None = None, sliding_window: int | None = None, **options: Any,
+) -> tuple[Tensor, None]:  # fmt: skip
+    """Scaled dot-product attention within each segment and its ancestors, or one decoding step over a memory.
+
+    query: (B, heads, T, D); key, value: (B, kv heads, T, D), where B is 1 for a pack; returns (B, T, heads, D).
+    No token of another row contributes. Raises ModelError for attention variants that are not implemented here
+    (soft-capping, sinks), and for models that do not hand `segments` through.
+    """
+    if any(options.get(name) is not None for name in UNSUPPORTED) or (segments is None and memory is None):
+        raise ModelError("this model's attention cannot run on packed rows", where=type(module).__name__)
+    if segments is None:
+        assert memory is not None
+        return _decode(module, query, key, value, memory, scaling, sliding_window), None
+    if memory is not None:
+        memory.record(_layer(module), key, value)
+    causal = getattr(module, "is_causal", True)
+    outputs = []
+    for segment in segments:
+        spans = ancestry(segments, segment)
+        keys, values = _gather(key, spans), _gather(value, spans)
+        mask, simple = _mask(segment, keys.shape[2], causal, sliding_window, query.device)
+        outputs.append(
+            F.scaled_dot_product_attention(
+                query[:, :, segment.start : segment.end], keys, values, attn_mask=mask, is_causal=simple,
+                dropout_p=dropout, scale=scaling, enable_gqa=query.shape[1] != key.shape[1],
+            )
+        )  # fmt: skip
+    return torch.cat(outputs, 2).transpose(1, 2), None
+
+
+def ancestry(segments: Sequence[Segment], segment: Segment) -> list[tuple[int, int]]:
+    """The spans that a segment sees, root first, itself last."""
+    spans = [(segment.start, segment.end)]
+    while segment.parent is not None:
+        segment = segments[segment.parent]
+        spans.insert(0, (segment.start, segment.end))
+    return spans
+
+
+def register() -> None:
+    """Make `packed` known to transformers; calling it again changes nothing."""
+    AttentionInterface.register("packed", packed_attention)
+
+
+def _decode(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    memory: Memory,
+    scaling: float | None,
+    window: int | None,
+) -> Tensor:
+    """One token a row: the query heads that share a key head become the query positions of one small product."""
+    keys, values, seen = memory.append(_layer(module), key, value)
+    if window is not None:
+        seen = seen & (torch.arange(seen.shape[1]) > memory.lengths[:, None] - window)
+    rows, heads, _, width = query.shape
+    grouped = query.view(rows, key.shape[1], heads // key.shape[1], width)
+    out = F.scaled_dot_product_attention(grouped, keys, values, attn_mask=seen[:, None, None], scale=scaling)
+    return out.reshape(rows, 1, heads, width)
+
+
+def _layer(module: nn.Module) -> int:
+    return module.layer_idx  # type: ignore[return-value]
+
+
+def _gather(states: Tensor, spans: list[tuple[int, int]]) -> Tensor:
+    parts = [states[:, :, start:end] for start, end in spans]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
+
+
+def _mask(
+    segment: Segment, keys: int, causal: bool, window: int | None, device: torch.device
+) -> tuple[Tensor | None, bool]:
+    """The mask of a segment's own tokens over the `keys` it sees, and whether plain causal masking does as well."""
+    queries = segment.end - segment.start
+    narrow = window is not None and keys > window
+    if not narrow and (queries == keys or not causal):
+        return None, causal
+    age = torch.arange(keys - queries, keys, device=device)[:, None] - torch.arange(keys, device=device)
+    allowed = age >= 0 if causal else torch.ones_like(age, dtype=torch.bool)
+    if window is not None and narrow:
+        allowed = allowed & (age.abs() < window)
+    return allowed, False

@@ -1,0 +1,58 @@
+"""The frozen trunk's output, computed once for each row and kept on disk by content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from luthier.data.batch import Row, cut, pack
+from luthier.data.stream import Rows
+from luthier.models.policy import Policy
+
+BUDGET_TOKENS = 2048
+"""Tokens of a pack: long enough to keep both cores busy, short enough for the cache."""
+Progress = Callable[[int, int], None]
+
+
+def features(policy: Policy, rows: Rows, key: str, cache: Path, progress: Progress = lambda done, total: None) -> np.ndarray:
+    """Pooled hidden states of all rows, (rows, H) float32, memory-mapped.
+
+    `key` names the trunk's weights and how rows were rendered; the rows' content is hashed here.
+    """
+    path = cache / f"{_digest(rows, key, policy.pooling)}.npy"
+    if not path.exists():
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        with temporary.open("wb") as file:
+            np.save(file, _compute(policy, rows, progress))
+        temporary.replace(path)
+    return np.load(path, mmap_mode="r")
+
+
+def _compute(policy: Policy, rows: Rows, progress: Progress) -> np.ndarray:
+    lengths = rows.lengths
+    order = np.argsort(lengths, kind="stable")
+    found: np.ndarray | None = None
+    done = 0
+    with policy.evaluating():
+        for part in cut((int(lengths[i]) for i in order), BUDGET_TOKENS):
+            numbers = order[part]
+            batch = pack([Row(*rows.row(int(i)), int(i)) for i in numbers]).to(policy.device)
+            pooled = policy.pooled(batch).float().cpu().numpy()
+            found = np.empty((len(rows), pooled.shape[1]), np.float32) if found is None else found
+            found[numbers] = pooled
+            done += len(numbers)
+            progress(done, len(rows))
+    return np.empty((0, 0), np.float32) if found is None else found
+
+
+def _digest(rows: Rows, key: str, pooling: str) -> str:
+    digest = hashlib.sha256(f"{key} {pooling} {torch.__version__}".encode())
+    digest.update(np.ascontiguousarray(rows.lengths).astype(np.int64).tobytes())
+    for i in range(len(rows)):
+        digest.update(np.ascontiguousarray(rows.row(i)[0]).astype(np.int32).tobytes())
+    return digest.hexdigest()[:32]

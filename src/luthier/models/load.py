@@ -1,0 +1,139 @@
+"""Model files → a policy; a trained policy ↔ its folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModel, AutoModelForCausalLM
+from transformers.utils import logging as transformers_logging
+
+from luthier.errors import ModelError
+from luthier.models import attention
+from luthier.models.adapt.lora import add_lora, load_lora
+from luthier.models.heads import Head, HeadConfig
+from luthier.models.locate import ModelFiles
+from luthier.models.policy import Policy, position_offset
+from luthier.recipe.types import Adapter
+
+transformers_logging.disable_progress_bar()
+
+FULL = "model.safetensors"
+
+
+def load_base(files: ModelFiles, device: str = "cpu") -> Policy:
+    """The untouched base model in float32, frozen, with attention over packed segments."""
+    attention.register()
+    kind: Any = AutoModelForCausalLM if files.kind == "decoder" else AutoModel
+    options = {} if files.kind == "decoder" else {"add_pooling_layer": False}
+    options = options if files.config.get("model_type") in POOLED_FAMILIES else {}
+    model = kind.from_pretrained(
+        str(files.folder), dtype=torch.float32, attn_implementation="packed", local_files_only=True,
+        use_safetensors=True, **options,
+    )  # fmt: skip
+    return _policy(model.to(device), files.kind)
+
+
+POOLED_FAMILIES = {"bert", "roberta", "xlm-roberta", "camembert", "electra"}
+"""Encoders that come with a pooling layer, which nothing here uses."""
+
+
+def make_policy(files: ModelFiles, adapter: Adapter, labels: tuple[str, ...] = (), multi_label: bool = False,
+                seed: int = 0, device: str = "cpu") -> Policy:  # fmt: skip
+    """The policy at step 0: the base, what the recipe's adapter adds to it, and a head where there are labels.
+
+    All parameters that will be learnt, and no others, require gradients. New weights are drawn from `seed`.
+    """
+    policy = load_base(files, device)
+    torch.manual_seed(seed)
+    if adapter.type == "lora":
+        policy.wrapped = add_lora(
+            policy.wrapped, adapter, "CAUSAL_LM" if policy.lm_head else "FEATURE_EXTRACTION"
+        )
+    if adapter.type == "full":
+        policy.wrapped.requires_grad_(True)
+    if labels:
+        policy.head = Head(head_config(policy, labels, multi_label)).to(device)
+    return policy
+
+
+def head_config(policy: Policy, labels: tuple[str, ...], multi_label: bool) -> HeadConfig:
+    """Encoders are pooled by mean and normalised, as sentence encoders are; decoders by their last token."""
+    size = policy.wrapped.config.hidden_size  # type: ignore[union-attr]
+    return HeadConfig(labels, multi_label, policy.pooling, policy.pooling == "mean", int(size))  # type: ignore[arg-type]
+
+
+def save_policy(policy: Policy, folder: Path, files: ModelFiles) -> None:
+    """Write what was learnt: PEFT's adapter files, or all weights; the head beside it; and what it belongs to.
+
+    `base_model_name_or_path` is the base's portable name, not the path on this machine; `luthier.json` adds the
+    hash of the base's weights.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if hasattr(policy.wrapped, "peft_config"):
+        policy.wrapped.save_pretrained(str(folder))  # type: ignore[operator]
+        _name_base(folder / "adapter_config.json", files.name)
+        (folder / "README.md").unlink(missing_ok=True)
+    elif any(parameter.requires_grad for parameter in policy.wrapped.parameters()):
+        policy.wrapped.save_pretrained(str(folder))  # type: ignore[operator]
+    if policy.head is not None:
+        policy.head.save(folder)  # type: ignore[operator]
+    about = {"base_model": files.name, "base_sha256": files.sha256, "kind": files.kind}
+    (folder / "luthier.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+
+
+def load_policy(files: ModelFiles, folder: Path, device: str = "cpu") -> Policy:
+    """The base with what lies in `folder` on it, frozen. Raises ModelError where it was trained on another base."""
+    about = json.loads((folder / "luthier.json").read_text(encoding="utf-8"))
+    if about["base_sha256"] != files.sha256:
+        raise ModelError(
+            f"the adapter was trained on {about['base_model']} with weights {about['base_sha256'][:12]}, "
+            f"but the base found has {files.sha256[:12]}", where=str(folder), mend="Use the base it was trained on.",
+        )  # fmt: skip
+    if (folder / FULL).exists():
+        attention.register()
+        kind: Any = AutoModelForCausalLM if files.kind == "decoder" else AutoModel
+        model = kind.from_pretrained(
+            str(folder), dtype=torch.float32, attn_implementation="packed", use_safetensors=True
+        )
+        policy = _policy(model.to(device), files.kind)
+    else:
+        policy = load_base(files, device)
+    if (folder / "adapter_config.json").exists():
+        policy.wrapped = load_lora(policy.wrapped, folder)
+    if (folder / "head.json").exists():
+        policy.head = Head.load(folder).to(device)
+    policy.train(False)
+    return policy
+
+
+def _policy(model: Any, kind: str) -> Policy:
+    model.requires_grad_(False)
+    decoder = kind == "decoder"
+    return Policy(
+        trunk=model.base_model if decoder else model,
+        wrapped=model,
+        lm_head=_output_head(model) if decoder else None,
+        pooling="last" if decoder else "mean",
+        position_offset=position_offset(model.config),
+    )
+
+
+def _output_head(model: Any) -> nn.Linear:
+    head = model.get_output_embeddings()
+    if (
+        head is None
+        or getattr(model.config, "final_logit_softcapping", None)
+        or hasattr(model.config, "logit_scale")
+    ):
+        raise ModelError("this family changes its logits after the output layer, which is not implemented",
+                         where=type(model).__name__)  # fmt: skip
+    return head
+
+
+def _name_base(config: Path, name: str) -> None:
+    raw = json.loads(config.read_text(encoding="utf-8"))
+    config.write_text(json.dumps(raw | {"base_model_name_or_path": name}, indent=2), encoding="utf-8")

@@ -1,0 +1,86 @@
+"""Log-probabilities of chosen tokens without ever holding all logits.
+
+The head multiplies chunks of hidden states into one reused buffer. Where the head is frozen, the gradient of a
+log-probability with respect to its hidden state, W[target] - softmax(h Wᵀ) W, is finished in the same pass while the
+softmax is at hand; the backward only scales each row of it. Where the head is trained, the backward multiplies again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CHUNK = 256
+"""Targets a chunk: the buffer takes CHUNK × vocabulary floats (50 MB for 49 152 tokens)."""
+
+
+def token_logprobs(
+    hidden_NH: Tensor, head_VH: Tensor, target_N: Tensor, bias_V: Tensor | None = None
+) -> Tensor:
+    """log softmax(h Wᵀ + b)[target] for each row of `hidden_NH`: (N, H), (V, H), (N,) → (N,) in float32 or float64."""
+    return _TokenLogprobs.apply(hidden_NH, head_VH, target_N, bias_V)
+
+
+class _TokenLogprobs(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, head: Tensor, target: Tensor, bias: Tensor | None) -> Tensor:
+        frozen = not (ctx.needs_input_grad[1] or ctx.needs_input_grad[3])
+        direct = frozen and ctx.needs_input_grad[0]
+        logprobs = torch.empty(len(target), dtype=_wide(hidden.dtype), device=hidden.device)
+        unit = torch.empty_like(hidden) if direct else None
+        for rows, logits in _chunks(hidden, head, bias):
+            picked = logits.gather(1, target[rows, None])
+            peak, total = _exp_(logits)
+            logprobs[rows] = (picked - peak - total.log())[:, 0]
+            if unit is not None:
+                mean = torch.mm(logits.to(head.dtype), head, out=unit[rows]).div_(total)
+                torch.sub(head[target[rows]], mean, out=unit[rows])
+        ctx.direct = direct
+        ctx.save_for_backward(*((unit,) if direct else (hidden, head, target, bias)))
+        return logprobs
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, Tensor | None, None, Tensor | None]:
+        grad = grads[0]
+        if ctx.direct:
+            (unit,) = ctx.saved_tensors
+            return unit * grad[:, None].to(unit.dtype), None, None, None
+        hidden, head, target, bias = ctx.saved_tensors
+        grad_hidden, grad_head = torch.empty_like(hidden), torch.zeros_like(head)
+        grad_bias = None if bias is None else torch.zeros_like(bias)
+        for rows, logits in _chunks(hidden, head, bias):
+            _, total = _exp_(logits)
+            slope = logits.div_(-total).scatter_add_(1, target[rows, None], torch.ones_like(total))
+            slope = slope.mul_(grad[rows, None]).to(head.dtype)
+            torch.mm(slope, head, out=grad_hidden[rows])
+            grad_head.addmm_(slope.T, hidden[rows])
+            if grad_bias is not None:
+                grad_bias += slope.sum(0)
+        return grad_hidden, grad_head, None, grad_bias
+
+
+def logits_in_chunks(hidden_NH: Tensor, head_VH: Tensor, bias_V: Tensor | None = None) -> Any:
+    """Yield (slice of rows, logits of those rows (n, V) in at least float32); the logits' memory is used again."""
+    return _chunks(hidden_NH, head_VH, bias_V)
+
+
+def _chunks(hidden: Tensor, head: Tensor, bias: Tensor | None) -> Any:
+    buffer = torch.empty(min(CHUNK, len(hidden)), len(head), dtype=hidden.dtype, device=hidden.device)
+    for start in range(0, len(hidden), CHUNK):
+        rows = slice(start, min(start + CHUNK, len(hidden)))
+        logits = torch.mm(hidden[rows], head.T, out=buffer[: rows.stop - start])
+        if bias is not None:
+            logits += bias
+        yield rows, logits.to(_wide(logits.dtype))
+
+
+def _exp_(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Turn logits (n, V) into exp(logits - max) where they stand; returns max and sum, (n, 1) each."""
+    peak = logits.amax(1, keepdim=True)
+    return peak, logits.sub_(peak).exp_().sum(1, keepdim=True)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32

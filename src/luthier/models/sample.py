@@ -1,0 +1,80 @@
+"""Generation from a policy: packed prefill that shares a common beginning, then one token a row and step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from luthier.data.batch import Row, pack
+from luthier.models.attention import Memory
+from luthier.models.policy import Policy
+
+Allowed = Callable[[int, list[int]], Sequence[int]]
+"""(number of the prompt, ids generated so far) → the ids that may come next."""
+
+
+def sample(
+    policy: Policy, prompts: Sequence[Sequence[int]], *, max_new_tokens: int, stop_ids: Sequence[int],
+    temperature: float = 0.0, allowed: Allowed | None = None, batch_size: int = 32, seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[list[int]]:  # fmt: skip
+    """Continue each prompt until a stop id (not included) or `max_new_tokens`; greedy at temperature 0.
+
+    `allowed` restricts what may come next, row by row. Rows of like length are decoded together; the answers come
+    back in the order of the prompts. Raises nothing on a long prompt: the caller checks the context length.
+    """
+    answers: list[list[int]] = [[] for _ in prompts]
+    order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
+    draw = torch.Generator().manual_seed(seed)
+    done = 0
+    with policy.evaluating():
+        for start in range(0, len(order), batch_size):
+            numbers = order[start : start + batch_size]
+            _decode_batch(
+                policy, prompts, numbers, answers, max_new_tokens, set(stop_ids), temperature, allowed, draw
+            )
+            done += len(numbers)
+            progress(done, len(prompts))
+    return answers
+
+
+def _decode_batch(
+    policy: Policy, prompts: Sequence[Sequence[int]], numbers: list[int], answers: list[list[int]],
+    max_new_tokens: int, stops: set[int], temperature: float, allowed: Allowed | None, draw: torch.Generator,
+) -> None:  # fmt: skip
+    batch = pack(
+        [Row(np.asarray(prompts[i]), np.zeros(len(prompts[i])), i) for i in numbers], share_prefix=True
+    )
+    rows = range(len(batch.segments) - len(numbers), len(batch.segments))
+    room = max(len(prompts[i]) for i in numbers) + max_new_tokens
+    memory = Memory(batch.segments, rows, room)
+    hidden = policy.hidden(batch, memory=memory)[batch.last_R]
+    live = list(numbers)
+    for step in range(max_new_tokens):
+        chosen = _choose(policy.vocab_logits(hidden), live, answers, temperature, allowed, draw)
+        open_rows = [row for row, token in enumerate(chosen) if token not in stops]
+        for row in open_rows:
+            answers[live[row]].append(chosen[row])
+        if not open_rows or step == max_new_tokens - 1:
+            return
+        if len(open_rows) < len(live):
+            memory.keep(torch.tensor(open_rows))
+            live = [live[row] for row in open_rows]
+        hidden = policy.step(torch.tensor([chosen[row] for row in open_rows]), memory)
+
+
+def _choose(
+    logits: Tensor, live: list[int], answers: list[list[int]], temperature: float, allowed: Allowed | None,
+    draw: torch.Generator,
+) -> list[int]:  # fmt: skip
+    if allowed is not None:
+        barred = torch.ones_like(logits, dtype=torch.bool)
+        for row, number in enumerate(live):
+            barred[row, torch.as_tensor(list(allowed(number, answers[number])))] = False
+        logits = logits.masked_fill(barred, -torch.inf)
+    if temperature == 0:
+        return logits.argmax(1).tolist()
+    return torch.multinomial(torch.softmax(logits / temperature, 1), 1, generator=draw)[:, 0].tolist()

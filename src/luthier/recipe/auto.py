@@ -1,0 +1,163 @@
+"""What each `auto` becomes, and why: one rule a key."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from luthier.recipe.facts import Facts
+from luthier.recipe.methods import batch_factor, epochs_for, method_of, size_factor, total_steps
+from luthier.recipe.types import Recipe
+from luthier.recipe.units import format_memory
+
+EVALUATIONS = 10
+"""Evaluations on the validation split that `auto` spreads over a fit."""
+SHORT_ANSWER = 16
+"""Tokens; answers up to this long are compared as a whole."""
+MEMORY_SHARE = 0.7
+WATTS_PER_CORE = 15
+WATTS_PER_GPU = 350
+
+Rule = Callable[[Recipe, Facts], tuple[Any, str]]
+"""The value, and one plain sentence with the numbers it comes from."""
+
+
+def _batch_size(recipe: Recipe, facts: Facts) -> tuple[int, str]:
+    method, rows = method_of(recipe), facts.data.rows["train"]
+    if rows // 8 < method.batch_size:
+        return max(1, rows // 8), f"an eighth of the {rows:,} train rows"
+    return method.batch_size, f"{method.title} learns well from {method.batch_size} rows a step"
+
+
+def _num_epochs(recipe: Recipe, facts: Facts) -> tuple[float, str]:
+    method, rows, batch = method_of(recipe), facts.data.rows["train"], int(recipe.train.batch_size)
+    if recipe.train.max_steps:
+        epochs = math.ceil(recipe.train.max_steps * batch / rows * 100) / 100
+        return (
+            epochs,
+            f"{recipe.train.max_steps} steps of {batch} out of {rows:,} train rows (train.max_steps)",
+        )
+    epochs = epochs_for(method, rows, batch)
+    steps = math.ceil(rows * epochs / batch)
+    if method.min_epochs == method.max_epochs:
+        return epochs, f"{method.title} takes {epochs:g} epochs, here {steps:,} steps"
+    bounds = f"{method.min_epochs} to {method.max_epochs} epochs"
+    return (
+        epochs,
+        f"{rows:,} train rows, {batch} a step: {steps:,} steps; aimed at {method.steps}, in {bounds}",
+    )
+
+
+def _learning_rate(recipe: Recipe, facts: Facts) -> tuple[float, str]:
+    method, batch = method_of(recipe), int(recipe.train.batch_size)
+    by_size = size_factor(method, facts.model.num_parameters)
+    by_batch = batch_factor(method, batch)
+    why = [f"{method.learning_rate:g} for {method.title}" + (" at 1 B parameters" if method.scales else "")]
+    if by_size != 1:
+        why.append(f"× {by_size:.2g} for {_count(facts.model.num_parameters)} parameters")
+    if by_batch != 1:
+        why.append(f"× {by_batch:.2g} for {batch} rows a step instead of {method.batch_size}")
+    return float(f"{method.learning_rate * by_size * by_batch:.2g}"), ", ".join(why)
+
+
+def _sequence_len(recipe: Recipe, facts: Facts) -> tuple[int, str]:
+    longest, context = facts.data.longest_tokens, facts.model.context_length
+    if longest <= context:
+        return min(_up_to_8(longest), context), f"the longest row has {longest:,} tokens"
+    fate = {"error": "refused", "drop": "dropped", "right": "cut at the end"}[recipe.train.truncation]
+    share = "fewer" if facts.data.p95_tokens <= context else "more"
+    return context, (
+        f"the model reads {context:,} tokens and the longest row has {longest:,}; {share} than 5 % of the "
+        f"rows are longer, and those are {fate} (train.truncation)"
+    )
+
+
+def _eval_steps(recipe: Recipe, facts: Facts) -> tuple[int, str]:
+    steps = total_steps(recipe, facts.data.rows["train"])
+    if not facts.data.rows.get("validation"):
+        return steps, "there are no validation rows to evaluate on"
+    return math.ceil(steps / EVALUATIONS), f"about {EVALUATIONS} evaluations in {steps:,} steps"
+
+
+def _save_steps(recipe: Recipe, facts: Facts) -> tuple[int, str]:
+    if not facts.data.rows.get("validation"):
+        steps = total_steps(recipe, facts.data.rows["train"])
+        return math.ceil(steps / EVALUATIONS), f"about {EVALUATIONS} checkpoints in {steps:,} steps"
+    return int(recipe.train.eval_steps), "a checkpoint at every evaluation"
+
+
+def _metrics(recipe: Recipe, facts: Facts) -> tuple[tuple[str, ...], str]:
+    if recipe.objective.type == "classify":
+        return ("accuracy", "macro_f1"), f"one of {facts.data.labels} labels is right or wrong"
+    if recipe.objective.type == "pretrain":
+        return ("nll",), "plain text has no answers to compare"
+    longest = facts.data.longest_answer_tokens
+    if facts.data.answers_are_json:
+        return ("json_match",), "every answer in the data is a JSON object"
+    if longest <= SHORT_ANSWER:
+        return ("exact_match",), f"the longest answer has {longest} tokens, at most {SHORT_ANSWER}"
+    return ("nll",), f"answers of up to {longest:,} tokens are not repeated word for word"
+
+
+def _best_metric(recipe: Recipe, facts: Facts) -> tuple[str, str]:
+    first = recipe.evaluate.metrics[0]
+    if recipe.objective.type == "classify":
+        return first, f"{first} decides the verdict"
+    return "nll", "it needs no answers to be written during training"
+
+
+def _max_new_tokens(recipe: Recipe, facts: Facts) -> tuple[int, str]:
+    longest = facts.data.longest_answer_tokens
+    needed = min(_up_to_8(longest + 8), facts.model.context_length)
+    return needed, f"the longest answer in the data has {longest:,} tokens"
+
+
+def _device(recipe: Recipe, facts: Facts) -> tuple[str, str]:
+    device = facts.machine.device
+    return device, "a CUDA device is there" if device == "cuda" else "this machine has no CUDA device"
+
+
+def _threads(recipe: Recipe, facts: Facts) -> tuple[int, str]:
+    return facts.machine.cores, f"this machine has {facts.machine.cores} cores"
+
+
+def _memory(recipe: Recipe, facts: Facts) -> tuple[str, str]:
+    free = facts.machine.memory_bytes
+    return format_memory(
+        int(free * MEMORY_SHARE)
+    ), f"{MEMORY_SHARE:.0%} of the {free / 1e9:.1f} GB that are free"
+
+
+def _power(recipe: Recipe, facts: Facts) -> tuple[float, str]:
+    cores = f"{WATTS_PER_CORE} W a core, an assumption"
+    if recipe.machine.device == "cuda":
+        watts = facts.machine.cores * WATTS_PER_CORE + WATTS_PER_GPU
+        return float(watts), f"{WATTS_PER_GPU} W for the GPU and {cores}"
+    return float(facts.machine.cores * WATTS_PER_CORE), cores
+
+
+def _up_to_8(tokens: int) -> int:
+    return max(8, math.ceil(tokens / 8) * 8)
+
+
+def _count(number: int) -> str:
+    return f"{number / 1e9:.2g} B" if number >= 1e9 else f"{number / 1e6:.3g} M"
+
+
+RULES: dict[str, Rule] = {
+    "train.batch_size": _batch_size,
+    "train.num_epochs": _num_epochs,
+    "train.learning_rate": _learning_rate,
+    "train.sequence_len": _sequence_len,
+    "train.eval_steps": _eval_steps,
+    "train.save_steps": _save_steps,
+    "evaluate.metrics": _metrics,
+    "train.metric_for_best_model": _best_metric,
+    "evaluate.max_new_tokens": _max_new_tokens,
+    "machine.device": _device,
+    "machine.threads": _threads,
+    "machine.memory": _memory,
+    "machine.power_watts": _power,
+}
+"""Every key that can be `auto`, in the order in which they are filled: later ones use earlier ones."""

@@ -1,0 +1,77 @@
+"""What has to be known about model, data and machine to fill every `auto`; gathered elsewhere, handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """The base model."""
+
+    name: str
+    kind: Literal["decoder", "encoder"]
+    num_parameters: int
+    hidden_size: int
+    num_layers: int
+    context_length: int
+    """Tokens."""
+    vocab_size: int
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """The prepared data, all splits, rendered with the model's tokenizer; lengths count tokens of a row."""
+
+    task: Literal["generate", "classify", "text", "preference"]
+    rows: Mapping[str, int]
+    """Rows of each split: `train`, `validation`, `test`."""
+    labels: int
+    """How many different labels there are; 0 where rows carry none."""
+    longest_tokens: int
+    p95_tokens: int
+    """Nineteen rows of twenty are no longer."""
+    mean_tokens: float
+    mean_trained_tokens: float
+    """Tokens of a row that the loss counts."""
+    longest_answer_tokens: int
+    types: tuple[str, ...]
+    """The detected format of each data entry, in the recipe's order."""
+    answers_are_json: bool = False
+    """Every reference answer is a JSON object."""
+
+
+@dataclass(frozen=True)
+class MachineFacts:
+    """The machine, when the run starts."""
+
+    cores: int
+    memory_bytes: int
+    """Free memory: of the device if it has its own, else of the machine."""
+    device: Literal["cpu", "cuda"]
+    gemm_gflops: float
+    """Measured fp32 matrix multiplication, GFLOP/s."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that `resolve` is told."""
+
+    model: ModelFacts
+    data: DataFacts
+    machine: MachineFacts
+
+
+@dataclass(frozen=True)
+class Glimpse:
+    """What the first look at a data file tells, without a tokenizer: all that `propose` needs."""
+
+    task: Literal["generate", "classify", "text", "preference"]
+    type: str
+    """The detected format, such as `chat`."""
+    rows: int
+    labels: int = 0
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Recipe key -> column (`field_text` -> `body`), where the columns' names do not say it."""

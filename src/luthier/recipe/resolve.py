@@ -1,0 +1,114 @@
+"""Fills every `auto` from facts about model, data and machine, and says why."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from luthier.recipe.auto import RULES
+from luthier.recipe.facts import DataFacts, Facts
+from luthier.recipe.faults import Fault, refuse
+from luthier.recipe.rules import check
+from luthier.recipe.types import Recipe
+
+
+@dataclass(frozen=True)
+class Reason:
+    """What an `auto` became: its dotted key, its value, and one plain sentence with the numbers used."""
+
+    key: str
+    value: Any
+    why: str
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A recipe without any `auto`, and how it came about."""
+
+    recipe: Recipe
+    reasons: tuple[Reason, ...]
+
+
+def resolve(recipe: Recipe, facts: Facts) -> Resolved:
+    """Fill every `auto`, and `name` where it is not given; what the recipe says itself is never changed.
+
+    Raises RecipeError where the recipe contradicts itself, the model, the data or the machine.
+    """
+    check(recipe)
+    faults = list(misfits(recipe, facts))
+    if faults:
+        refuse(faults, "recipe", {})
+    recipe, reasons = _types(recipe, facts.data)
+    if recipe.name is None:
+        recipe = recipe.model_copy(update={"name": default_name(recipe)})
+        reasons.append(Reason("name", recipe.name, "from the name of the data"))
+    for key, rule in RULES.items():
+        section, name = key.split(".")
+        if getattr(getattr(recipe, section), name) == "auto":
+            value, why = rule(recipe, facts)
+            part = getattr(recipe, section).model_copy(update={name: value})
+            recipe = recipe.model_copy(update={section: part})
+            reasons.append(Reason(key, list(value) if isinstance(value, tuple) else value, why))
+    return Resolved(recipe, tuple(reasons))
+
+
+def default_name(recipe: Recipe) -> str:
+    """A model name from the first train file: its name, or its folder's where that says only `train`."""
+    path = PurePath(next(entry.path for entry in recipe.data if entry.split == "train").removeprefix("hub:"))
+    words = [
+        re.sub(r"[^a-z0-9._-]+", "-", part.lower()).strip("-._") for part in (path.stem, path.parent.name)
+    ]
+    telling = [word for word in words if word and word not in {"train", "data", "dataset", "rows"}]
+    return (telling or ["model"])[0][:100]
+
+
+def misfits(recipe: Recipe, facts: Facts) -> Iterator[Fault]:
+    """What the recipe asks for and the model, the data or the machine cannot give."""
+    model, data, objective = facts.model, facts.data, recipe.objective.type
+    length, context = recipe.train.sequence_len, facts.model.context_length
+    if not data.rows.get("train"):
+        yield Fault(
+            ("data",), "no train rows are left", "`luthier check` says which rows were dropped and why"
+        )
+    if data.task == "preference":
+        yield Fault(("data",), "the rows are preference pairs, which no objective learns from", ONE_ANSWER)
+    if model.kind == "encoder" and objective != "classify":
+        yield Fault(
+            ("objective",),
+            f"`{model.name}` is an encoder and cannot write text",
+            "Write `objective: classify`",
+        )
+    if objective == "classify" and data.labels < 2:
+        yield Fault(
+            ("objective",),
+            f"`classify` needs at least two labels, and the rows have {data.labels}",
+            NO_LABELS,
+        )
+    if objective == "sft" and data.task == "text":
+        yield Fault(("objective",), "the rows are plain text, without answers", "Write `objective: pretrain`")
+    if length != "auto" and length > context:
+        what = f"`train.sequence_len` is {length}, but `{model.name}` reads {context} tokens"
+        yield Fault(("train", "sequence_len"), what, f"Write at most {context}, or `auto`")
+    if recipe.evaluate.constrain == "json" and not data.answers_are_json:
+        what = "`evaluate.constrain` is `json`, but not every answer in the data is a JSON object"
+        yield Fault(("evaluate", "constrain"), what, "Leave it out")
+    if recipe.machine.device == "cuda" and facts.machine.device == "cpu":
+        what = "`machine.device` is `cuda`, but this machine has no CUDA device"
+        yield Fault(("machine", "device"), what, "Write `auto` or `cpu`")
+
+
+ONE_ANSWER = "Give rows with one answer each"
+NO_LABELS = "Name the column with `data.0.field_label`, or write `objective: sft`"
+
+
+def _types(recipe: Recipe, data: DataFacts) -> tuple[Recipe, list[Reason]]:
+    """The recipe with the detected format at each entry that leaves it open."""
+    entries, reasons = list(recipe.data), []
+    for index, (entry, found) in enumerate(zip(recipe.data, data.types, strict=True)):
+        if entry.type == "auto":
+            entries[index] = entry.model_copy(update={"type": found})
+            reasons.append(Reason(f"data.{index}.type", found, "detected from the first rows"))
+    return recipe.model_copy(update={"data": tuple(entries)}), reasons

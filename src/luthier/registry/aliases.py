@@ -1,0 +1,71 @@
+"""Aliases: names such as `production` that point at one version of a model, with the history of every move.
+
+An alias belongs to a model: `tickets@production` and `intents@production` do not know of each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from luthier.errors import NotFound, StoreError
+from luthier.registry.versions import check_name, get, last_move
+from luthier.store import Home, models
+from luthier.store.models import Move
+
+
+def promote(home: Home, ref: str, alias: str, reason: str) -> Move:
+    """Let `alias` of the model point at the version `ref`.
+
+    Raises NotFound if there is no such version, StoreError if the alias is not a name, or is a number.
+    """
+    check_name(alias, "alias")
+    if alias.isdigit():
+        raise StoreError(
+            f"{alias!r} cannot be an alias: it would read as a version number", mend="Use a word"
+        )
+    version = get(home, ref)
+    return models.move(home, version.name, alias, lambda _: version.version, kind="promote", reason=reason)
+
+
+def rollback(home: Home, alias: str, reason: str = "") -> Move:
+    """Let `tickets@production`, or `production` if one model alone has it, point at the version before.
+
+    Going back twice goes back two promotions. The move is recorded like any other. Raises NotFound if there
+    is no such alias, StoreError if it has not pointed at anything else before.
+    """
+    last = last_move(home, alias)
+    if last is None:
+        mend = "`luthier models promote` sets an alias"
+        raise NotFound(f"there is no alias {alias!r}", str(home.root), mend)
+    return models.move(home, last.name, last.alias, _before, kind="rollback", reason=reason)
+
+
+def _before(moves: Sequence[Move]) -> int:
+    standing = stack(moves)
+    if len(standing) < 2:
+        alias = f"{moves[-1].name}@{moves[-1].alias}"
+        mend = "Promote a version instead: `luthier models promote`"
+        raise StoreError("this alias has pointed at no other version before", alias, mend)
+    return standing[-2]
+
+
+def stack(moves: Iterable[Move]) -> list[int]:
+    """The versions that an alias can go back through, the present one last."""
+    versions: list[int] = []
+    for move in moves:
+        if move.kind == "rollback":
+            versions.pop()
+        elif versions[-1:] != [move.version]:
+            versions.append(move.version)
+    return versions
+
+
+def history(home: Home, alias: str | None = None) -> list[Move]:
+    """Moves, oldest first: of `tickets@production`, of `production` in every model, or of all aliases."""
+    name, _, word = (alias or "").rpartition("@")
+    return models.moves(home, alias=word or None, name=name or None)
+
+
+def current(home: Home, name: str | None = None) -> dict[str, int]:
+    """`tickets@production` → version, for the aliases of one model or of all."""
+    return {f"{move.name}@{move.alias}": move.version for move in models.moves(home, name=name)}

@@ -1,0 +1,90 @@
+"""`luthier runs` over a real home."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from luthier.cli import main
+from luthier.store import Home, runs
+
+
+@pytest.fixture
+def run_id(home: Home) -> str:
+    row = runs.create(home, name="tickets", recipe={}, recipe_sha256="ab", command="luthier run r.yaml")
+    runs.set_status(home, row.id, "running")
+    runs.event(home, row.id, "stage", "data done")
+    runs.log_metrics(home, row.id, 1, {"train_loss": 2.5})
+    return row.id
+
+
+def test_an_empty_home_says_how_to_begin(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs", "list"]) == 0
+    assert "luthier run RECIPE" in capsys.readouterr().out
+
+
+def test_list_shows_what_each_run_came_to(home: Home, run_id: str, capsys) -> None:
+    runs.finish(home, run_id, {"run_id": run_id, "verdict": "hold", "model": "tickets@1"})
+    main(["runs", "list"])
+    line = capsys.readouterr().out.splitlines()[1]
+    assert line.split()[:4] == [run_id, "succeeded", "hold", "tickets@1"]
+    main(["runs", "list", "--json"])
+    (entry,) = json.loads(capsys.readouterr().out)["runs"]
+    assert (entry["run_id"], entry["verdict"]) == (run_id, "hold")
+
+
+def test_show_prints_the_runs_own_document(home: Home, run_id: str, capsys) -> None:
+    document = {"run_id": run_id, "verdict": "ship"}
+    runs.finish(home, run_id, document)
+    assert main(["runs", "show", "latest", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == document
+
+
+def test_show_of_an_unfinished_run_tells_how_far_it_is(home: Home, run_id: str, capsys) -> None:
+    assert main(["runs", "show", run_id]) == 0
+    out = capsys.readouterr().out
+    assert "running" in out
+    assert "stage: data done" in out
+
+
+def test_an_unknown_run_is_wrong_input(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs", "show", "2099"]) == 2
+    assert "luthier runs list" in capsys.readouterr().err
+
+
+def test_diff_prints_only_what_differs(home: Home, monkeypatch, capsys) -> None:
+    document = {
+        "recipe": [["train.seed", 0, 1]],
+        "data": {"version": {"a": "ds-1", "b": "ds-1"}, "train rows": {"a": 10, "b": 12}},
+        "scores": {"exact_match": {"a": 0.8, "b": 0.82, "delta": 0.02}},
+    }
+    monkeypatch.setitem(sys.modules, "luthier.jobs.history", SimpleNamespace(diff=lambda *_: document))
+    assert main(["runs", "diff", "a", "b"]) == 0
+    out = capsys.readouterr().out
+    assert "train.seed  0  1" in out
+    assert "train rows  10  12" in out
+    assert "ds-1" not in out
+    assert "0.800  0.820     +0.020" in out
+
+
+def test_watch_follows_until_the_run_ends(home: Home, run_id: str, capsys) -> None:
+    def carry_on() -> None:
+        runs.log_metrics(home, run_id, 2, {"train_loss": 2.25})
+        runs.event(home, run_id, "stage", "fit done")
+        runs.finish(home, run_id, {})
+
+    other = threading.Timer(0.3, carry_on)
+    other.start()
+    assert main(["runs", "watch", "latest", "--interval", "0.1"]) == 0
+    other.join()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("step")] == [
+        "step 1  train_loss 2.5",
+        "step 2  train_loss 2.25",
+    ]
+    assert [line[10:] for line in lines if "stage" in line] == ["stage: data done", "stage: fit done"]
+    assert lines[-1] == "succeeded"

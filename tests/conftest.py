@@ -1,0 +1,35 @@
+"""Fixtures that all tests share. `tiny_llama` and `tiny_bert` are model folders; do not write into them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from factory import write_tiny_bert, write_tiny_llama
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_llama(tmp_path_factory.mktemp("models") / "tiny-llama")
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_bert(tmp_path_factory.mktemp("models") / "tiny-bert")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """An empty home in a folder of its own, also for code that opens the home by the environment."""
+    from luthier.store import Home
+
+    for name in ("LUTHIER_DATABASE_URL", "LUTHIER_BLOB_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LUTHIER_HOME", str(tmp_path / "home"))
+    return Home.open()
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
