@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-import numpy as np
-import pytest
-from factory import write_tiny_bert, write_tiny_llama
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: a second thread only waits
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+from factory import write_tiny_bert, write_tiny_llama  # noqa: E402
 
 
 @pytest.fixture(scope="session")

@@ -20,14 +20,16 @@ CHECKED = {
     "rows": 610,
     "splits": {"train": 450, "validation": 50, "test": 110},
     "steps": [{"name": "deduplicate", "rows_in": 613, "rows_out": 610, "dropped": {"duplicate of t:1": 3}}],
+    "sources": [{"path": "tickets.jsonl", "type": "classification", "why": "it has text and label"}],
     "notes": ["no test split given: 15% cut from train, stratified by label"],
     "coverage": {"tokens": 48213, "trained_tokens": 9643, "truncated": 0, "longest": 412},
     "resolved": [{"key": "train.learning_rate", "value": 0.0002, "why": "lora adapters take 2e-4"}],
     "forecast": {"steps": 84, "tokens": 144639, "seconds": 780, "peak_memory_bytes": 4 << 30, "cost": 0.0},
     "licences": {"smollm2-135m-instruct": "apache-2.0", "tickets.jsonl": None},
     "warnings": [],
-    "findings": ["3 rows answer with an empty text [t:4]"],
+    "findings": [f"t:{row}: the [text] is empty (usable)" for row in range(12)],
 }
+SAMPLE = Path(__file__).parents[1] / "evaluate" / "sample_document.json"
 ESTIMATE = {"value": 0.84, "low": 0.76, "high": 0.9, "n": 110}
 
 
@@ -71,8 +73,14 @@ def test_check_prints_what_matters(fake: Fake, capsys: pytest.CaptureFixture[str
     ):
         assert part in out
     assert "tickets.jsonl          not stated" in out
-    assert "[t:4]" in out
+    assert "- t:4: the [text] is empty (usable)\n- and 7 more" in out
     assert "Warnings" not in out
+
+
+def test_run_prints_the_summary_of_its_report(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    fake("run", json.loads(SAMPLE.read_text()))
+    assert main(["run", "r.yaml"]) == 0
+    assert "report" in capsys.readouterr().out
 
 
 def test_a_jobs_document_is_printed_as_it_is(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,7 +149,7 @@ def test_methods_names_each_choice_and_what_goes_together(capsys: pytest.Capture
 def test_doctor_measures_this_machine(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     main(["doctor", "--json"])
     document = json.loads(capsys.readouterr().out)
-    assert document["packages"]["torch"].startswith("2.")
+    assert document["torch"].startswith("2.")
     assert document["memory_bytes"] > 1 << 30
     assert document["gemm_gflops"] > 0
     main(["doctor"])

@@ -26,7 +26,7 @@ def plain(clock: Clock) -> tuple[RichReporter, io.StringIO]:
 
 
 def test_a_step_tells_loss_speed_and_time_left() -> None:
-    assert detail_text(STEP) == "loss 1.250  183 tokens/s  3 min 0 s left"
+    assert detail_text(STEP) == "3 min 0 s left  loss 1.250  183 tokens/s"
 
 
 def test_the_jobs_own_estimate_wins() -> None:

@@ -56,18 +56,19 @@ def test_an_unknown_run_is_wrong_input(home: Home, capsys: pytest.CaptureFixture
     assert "luthier runs list" in capsys.readouterr().err
 
 
-def test_diff_prints_only_what_differs(home: Home, monkeypatch, capsys) -> None:
+def test_diff_prints_what_differs(home: Home, monkeypatch, capsys) -> None:
     document = {
-        "recipe": [["train.seed", 0, 1]],
-        "data": {"version": {"a": "ds-1", "b": "ds-1"}, "train rows": {"a": 10, "b": 12}},
-        "scores": {"exact_match": {"a": 0.8, "b": 0.82, "delta": 0.02}},
+        "a": "run-a",
+        "b": "run-b",
+        "recipe": [("train.seed", 0, 1)],
+        "data": {"verdict": ("hold", "ship")},
+        "scores": {"exact_match": {"a": {"value": 0.8}, "b": {"value": 0.82}, "delta": 0.02}},
     }
     monkeypatch.setitem(sys.modules, "luthier.jobs.history", SimpleNamespace(diff=lambda *_: document))
     assert main(["runs", "diff", "a", "b"]) == 0
     out = capsys.readouterr().out
     assert "train.seed  0  1" in out
-    assert "train rows  10  12" in out
-    assert "ds-1" not in out
+    assert "verdict  hold  ship" in out
     assert "0.800  0.820     +0.020" in out
 
 

@@ -201,6 +201,19 @@ def test_all_faults_are_told_at_once_in_order_up_to_five(tmp_path: Path) -> None
     )
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"objective": {"type": "classify", "class_weights": {"a": 0}}},
+        {"evaluate": {"metrics": ["nll", "f1"]}},
+    ],
+)
+def test_one_mistake_is_one_fault_though_a_union_has_several_members(changes: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError) as caught:
+        from_mapping({"base_model": "m", "data": "d", **changes})
+    assert "faults" not in str(caught.value)
+
+
 def test_files_that_are_no_recipe(tmp_path: Path) -> None:
     cases: dict[str, tuple[bytes | None, str]] = {
         "absent.yaml": (None, "no such file.*luthier init"),

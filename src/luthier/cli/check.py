@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from luthier.cli.options import AsJson, Overrides, RecipePath
 from luthier.cli.screen import bullets, emit, facts, heading, table
+
+LISTED = 5
 
 
 def check(recipe: RecipePath, overrides: Overrides, as_json: AsJson = False) -> None:
@@ -17,32 +20,50 @@ def check(recipe: RecipePath, overrides: Overrides, as_json: AsJson = False) -> 
 
 
 def show(document: Mapping[str, Any]) -> None:
+    show_data(document)
+    show_steps(document["steps"])
+    show_list("Dropped rows", document["findings"])
+    heading("What each `auto` became")
+    rows = [(entry["key"], entry["value"], entry["why"]) for entry in document["resolved"]]
+    table(["key", "value", "why"], rows)
+    heading("Licences")
+    facts((near(name), licence or "not stated") for name, licence in document["licences"].items())
+    show_list("Notes", document["notes"])
+    show_forecast(document["forecast"])
+    show_list("Warnings", document["warnings"])
+
+
+def show_data(document: Mapping[str, Any]) -> None:
     from luthier.evaluate.report.numbers import count, share
 
-    splits, coverage = document["splits"], document["coverage"]
-    trained = coverage["trained_tokens"] / max(coverage["tokens"], 1)
+    coverage = document["coverage"]
+    learnt = share(coverage["trained_tokens"] / coverage["tokens"]) if coverage["trained_tokens"] else ""
     facts(
         [
-            ("rows", count(document["rows"])),
-            ("splits", ", ".join(f"{name} {count(rows)}" for name, rows in splits.items())),
-            ("tokens", f"{count(coverage['tokens'])}, of them learnt {share(trained)}"),
+            *(("data", f"{near(s['path'])}: {s['type']}, {s['why']}") for s in document["sources"]),
+            ("rows", ", ".join(f"{name} {count(rows)}" for name, rows in document["splits"].items())),
+            ("tokens", count(coverage["tokens"]) + (f", of them learnt {learnt}" if learnt else "")),
             (
                 "longest row",
                 f"{count(coverage['longest'])} tokens; {count(coverage['truncated'])} rows truncated",
             ),
         ]
     )
-    show_steps(document["steps"])
-    heading("What each `auto` became")
-    rows = [(entry["key"], entry["value"], entry["why"]) for entry in document["resolved"]]
-    table(["key", "value", "why"], rows)
-    show_forecast(document["forecast"])
-    heading("Licences")
-    facts((name, licence or "not stated") for name, licence in document["licences"].items())
-    for title, key in (("Notes", "notes"), ("Warnings", "warnings"), ("Findings", "findings")):
-        if document[key]:
-            heading(title)
-            bullets(document[key])
+
+
+def near(path: str) -> str:
+    """A path as it is written from the current folder, where it lies there."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+
+
+def show_list(title: str, lines: list[str]) -> None:
+    if not lines:
+        return
+    heading(title)
+    bullets(lines[:LISTED])
+    if len(lines) > LISTED:
+        print(f"- and {len(lines) - LISTED} more; --json has them all")
 
 
 def show_steps(steps: list[dict[str, Any]]) -> None:

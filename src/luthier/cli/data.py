@@ -14,6 +14,7 @@ from luthier.errors import DataError
 
 if TYPE_CHECKING:
     from luthier.data.example import Example
+    from luthier.recipe.types import DataEntry
 
 DataPath = Annotated[str, typer.Argument(metavar="DATA", help="A data file or folder.", show_default=False)]
 TypeOption = Annotated[str, typer.Option("--type", help="The format of the rows; auto detects it.")]
@@ -22,7 +23,9 @@ Rows = Annotated[int, typer.Option("--rows", min=0, help="How many examples to s
 
 def inspect(path: DataPath, type: TypeOption = "auto", rows: Rows = 3, as_json: AsJson = False) -> None:
     """Show how a data file is read, what is in it, some examples."""
-    source = read_source(path, type)
+    from luthier.data.sources import read
+
+    source = read(entry(path, type), Path.cwd())
     document = {
         "path": str(source.path),
         "type": source.detected,
@@ -38,12 +41,11 @@ def inspect(path: DataPath, type: TypeOption = "auto", rows: Rows = 3, as_json: 
     emit(document, as_json, show_source)
 
 
-def read_source(path: str, type: str) -> Any:
-    from luthier.data.sources import read
+def entry(path: str, type: str) -> DataEntry:
     from luthier.recipe.load import from_mapping
 
     given = {"base_model": "any", "data": {"path": path, "type": type}}
-    return read(from_mapping(given, "command line").data[0], Path.cwd())
+    return from_mapping(given, "command line").data[0]
 
 
 def label_counts(examples: list[Example]) -> dict[str, int]:
@@ -91,19 +93,14 @@ def convert(
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a data file's rows in another format, as JSON lines."""
-    from luthier.data.sources.formats import FORMATS
-    from luthier.store.files import to_json, write_atomic
+    """Write a data file's rows in another format."""
+    from luthier.data.convert import convert as rewrite
 
-    if to not in FORMATS:
-        raise DataError(f"there is no format {to!r}", "--to", f"The formats are {', '.join(FORMATS)}")
     if output.exists() and not force:
         raise DataError("there is a file already", str(output), "Name another, or use --force")
-    source = read_source(path, type)
-    rows = [FORMATS[to].write(example) for example in source.examples]
-    write_atomic(output, "".join(to_json(row) + "\n" for row in rows))
-    document = {"path": str(output), "from": source.detected, "to": to, "rows": len(rows)}
-    emit(document, as_json, lambda _: print(f"{len(rows)} rows, {source.detected} to {to}: {output}"))
+    source = rewrite(entry(path, type), Path.cwd(), output, to)
+    document = {"path": str(output), "from": source.detected, "to": to, "rows": source.rows}
+    emit(document, as_json, lambda _: print(f"{source.rows} rows, {source.detected} to {to}: {output}"))
 
 
 def versions(as_json: AsJson = False) -> None:
@@ -144,7 +141,6 @@ def show_version(
         "version": row.id,
         "created_at": row.created_at,
         **row.manifest,
-        "rejects": len(dataset.rejects(home, row.id)),
         "examples": [example.to_dict() for example in examples],
     }
     emit(document, as_json, show_manifest)
@@ -159,8 +155,11 @@ def show_manifest(document: Mapping[str, Any]) -> None:
             ("written", document["created_at"][:16]),
             ("rows", ", ".join(f"{name} {n}" for name, n in document["splits"].items())),
             ("dropped", document["rejects"]),
+            ("parents", ", ".join(document["parents"]) or None),
+            *(("source", f"{source['path']}: {source['type']}") for source in document["sources"]),
         ]
     )
+    bullets(document["notes"])
     show_steps(document["steps"])
     show_examples(document["examples"])
 

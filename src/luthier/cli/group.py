@@ -12,7 +12,7 @@ class Group(TyperGroup):
     """Lists its verbs under the `rich_help_panel` each was registered with; without arguments prints help."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if not args:
+        if not args and not ctx.resilient_parsing:
             typer.echo(ctx.get_help())
             ctx.exit()
         return super().parse_args(ctx, args)

@@ -30,6 +30,9 @@ def init(
         raise RecipeError(
             "There is a file already", str(output), "Name another with --output, or use --force"
         )
-    text = propose(data, Home.open(), note)
+    path = (
+        data if output.parent == Path() else data.resolve()
+    )  # relative paths start from the recipe's folder
+    text = propose(path, Home.open(), note)
     write_atomic(output, text)
     emit({"recipe": str(output), "text": text}, as_json, lambda _: print(f"{text}\nwritten to {output}"))

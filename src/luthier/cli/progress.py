@@ -52,17 +52,21 @@ class RichReporter:
     def __init__(self, console: Any = None, clock: Callable[[], float] = time.monotonic) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.table import Column
 
+        rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
         self.console = console or Console(stderr=True)
         self.live = self.console.is_terminal
         self.clock, self.last_line = clock, -SECONDS_BETWEEN_LINES
         columns = (
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=16),
+            BarColumn(bar_width=10),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[detail]}", markup=False),
+            TextColumn("{task.fields[detail]}", markup=False, table_column=rest),
         )
-        self.bars = Progress(*columns, console=self.console, transient=True, disable=not self.live)
+        self.bars = Progress(
+            *columns, console=self.console, transient=True, expand=True, disable=not self.live
+        )
         self.tasks: dict[str, Any] = {}
 
     def __enter__(self) -> RichReporter:
@@ -91,7 +95,7 @@ class RichReporter:
             self.tasks[name] = self.bars.add_task(message or name, total=None, detail="")
         else:
             self.last_line = self.clock()
-            self._line(f"{name}: {message}" if message else name)
+            self._line(message or name)
 
     def _progress(self, message: str, data: Data) -> None:
         name, detail = data["stage"], detail_text(data)
@@ -110,19 +114,21 @@ class RichReporter:
         self._line(f"warning: {message}", style="yellow")
 
     def _line(self, text: str, style: str | None = None) -> None:
-        self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=not self.live)
 
 
 def detail_text(data: Data) -> str:
-    """`loss 1.234  183 tokens/s  12 min 5 s left`: what is known of it."""
-    parts = [f"{name} {value:.4g}" for name, value in (data.get("metrics") or {}).items()]
-    if data.get("loss") is not None:
-        parts.insert(0, f"loss {data['loss']:.3f}")
-    if data.get("tokens_per_second"):
-        parts.append(f"{data['tokens_per_second']:.0f} tokens/s")
+    """`3 min 0 s left  loss 1.250  183 tokens/s`: what is known of it, the most wanted first."""
+    parts = []
     left = seconds_left(data)
     if left:
         parts.append(f"{time_text(left)} left")
+    if data.get("loss") is not None:
+        parts.append(f"loss {data['loss']:.3f}")
+    if data.get("tokens_per_second"):
+        parts.append(f"{data['tokens_per_second']:.0f} tokens/s")
+    metrics = data.get("metrics") or {}
+    parts += [f"{name} {value:.4g}" for name, value in metrics.items() if name != "loss"]
     return "  ".join(parts)
 
 

@@ -22,6 +22,8 @@ def run(recipe: RecipePath, overrides: Overrides, fresh: Fresh = False, as_json:
 
 
 def show(document: Mapping[str, Any]) -> None:
+    from rich.console import Console
+
     from luthier.evaluate.report.terminal import terminal_summary
 
-    print(terminal_summary(document))
+    Console(highlight=False).print(terminal_summary(document))

@@ -60,13 +60,14 @@ def show_overviews(document: Mapping[str, Any]) -> None:
 
 def show_one(run: RunRef, as_json: AsJson = False) -> None:
     """Show what a run found, as `luthier run` printed it."""
-    from luthier.cli.run import show
+    from luthier.cli import run as judged
+    from luthier.cli import train as fitted
     from luthier.store import Home, runs
 
     home = Home.open()
     row = runs.get(home, run)
     if row.document is not None:
-        emit(row.document, as_json, show)
+        emit(row.document, as_json, judged.show if "verdict" in row.document else fitted.show)
     else:
         emit(
             overview(row) | {"events": [asdict(e) for e in runs.events(home, row.id)]},
@@ -93,18 +94,20 @@ def show_diff(document: Mapping[str, Any]) -> None:
     from luthier.cli.evaluate import number
     from luthier.evaluate.report.numbers import setting
 
+    facts([("a", document["a"]), ("b", document["b"])])
     heading("Recipe")
-    rows = [(key, setting(a), setting(b)) for key, a, b in document["recipe"]]
-    table(["key", "a", "b"], rows) if rows else print("the same")
-    heading("Data")
-    changed = [(name, e["a"], e["b"]) for name, e in document["data"].items() if e["a"] != e["b"]]
-    table(["", "a", "b"], changed) if changed else print("the same")
+    recipe = [(key, setting(a), setting(b)) for key, a, b in document["recipe"]]
+    table(["key", "a", "b"], recipe) if recipe else print("the same")
+    heading("Outcome")
+    outcome = [(name, setting(a), setting(b)) for name, (a, b) in document["data"].items()]
+    table(["", "a", "b"], outcome) if outcome else print("the same")
     heading("Scores")
     scores = [
-        (metric, number(e["a"]), number(e["b"]), number(e.get("delta"), signed=True))
+        (metric, number(e["a"]["value"]), number(e["b"]["value"]), number(e["delta"], signed=True))
         for metric, e in document["scores"].items()
     ]
-    table(["metric", "a", "b", "b minus a"], scores, right=["a", "b", "b minus a"])
+    columns = ["metric", "a", "b", "b minus a"]
+    table(columns, scores, right=columns[1:]) if scores else print("none in common")
 
 
 def watch(

@@ -8,7 +8,7 @@ from luthier.cli.screen import emit, facts
 
 
 def train(recipe: RecipePath, overrides: Overrides, fresh: Fresh = False, as_json: AsJson = False) -> None:
-    """Only the fit: no baselines, no verdict, nothing registered.
+    """Only the fit: registered, but neither evaluated nor judged.
 
     The same command on an unfinished fit resumes it; on a finished one it starts another.
     """
@@ -27,6 +27,7 @@ def show(document: Mapping[str, Any]) -> None:
     facts(
         [
             ("run", document["run_id"]),
+            ("model", document["model"]),
             ("adapter", document["adapter_path"]),
             ("best step", count(document["best_step"])),
             ("speed", f"{count(document['tokens_per_second'])} tokens/s"),

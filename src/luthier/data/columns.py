@@ -32,9 +32,14 @@ def read_examples(path: Path, row_id: str | None = None) -> tuple[list[Example],
     import pyarrow.parquet as pq
 
     table = pq.read_table(path, filters=[("row_id", "==", row_id)] if row_id else None).to_pydict()
-    values = [[_value(name, cell) for cell in table[name]] for name in FIELDS]
-    examples = [Example(*row) for row in zip(*values, strict=True)]
+    columns = [[_value(name, cell) for cell in table[name]] for name in FIELDS]
+    examples = [Example(*row) for row in zip(*columns, strict=True)]
     return examples, {name: cells for name, cells in table.items() if name not in FIELDS}
+
+
+def values(example: Example) -> list[Any]:
+    """All fields of an example, in order."""
+    return [getattr(example, name) for name in FIELDS]
 
 
 def canonical(value: Any) -> str:

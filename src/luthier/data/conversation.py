@@ -10,45 +10,35 @@ from luthier.data.example import Example
 from luthier.data.template import Messages, Template, Tools
 from luthier.errors import DataError
 
-OTHER_TEMPLATE = "or give a `chat_template` that writes them, or choose a base model whose template does"
+Conversation = tuple[list[dict[str, Any]], Tools]
 
 
-def conversation(example: Example, template: Template) -> tuple[list[dict[str, Any]], Tools]:
-    """The messages and tools of a chat row or a prompt with its completion, in the form templates expect.
+def conversation(example: Example, template: Template) -> Conversation:
+    """The messages and tools of a chat row, or of a prompt with its completion, in the form templates expect.
 
     Raises DataError where the row holds neither, or something that the template would leave out.
     """
     if example.messages is not None:
-        return messages_for(template, example.messages, example.tools), plain_tools(example.tools)
+        return for_template(template, example.messages, example.tools)
     if example.prompt is None or example.completion is None:
         mend = "Plain text is learnt with `objective: pretrain`, labels with `objective: classify`"
         raise DataError("has neither messages nor a prompt with its completion", mend=mend)
-    turns = [
-        {"role": "user", "content": example.prompt},
-        {"role": "assistant", "content": example.completion},
-    ]
-    return messages_for(template, turns, example.tools), plain_tools(example.tools)
+    question = {"role": "user", "content": example.prompt}
+    answer = {"role": "assistant", "content": example.completion}
+    return for_template(template, [question, answer], example.tools)
 
 
-def messages_for(template: Template, messages: Messages, tools: Tools) -> list[dict[str, Any]]:
-    """Messages as templates expect them: text contents joined, tool arguments as objects, nothing empty.
+def for_template(template: Template, messages: Messages, tools: Tools) -> Conversation:
+    """Text contents joined, tool arguments as objects, nothing empty; no tools are None, as templates expect.
 
     Raises DataError where the template would leave out tools, tool calls, a system turn or reasoning.
     """
     plain = [_message(message, template) for message in messages]
     if tools and not template.supports_tools:
-        raise DataError(
-            "has tools, which the chat template does not write", mend=f"Remove them, {OTHER_TEMPLATE}"
-        )
+        raise _unwritten("tools", "Remove them", "them")
     if any(message["role"] == "system" for message in plain) and not template.supports_system:
-        mend = f"Put it into the first user turn, {OTHER_TEMPLATE.replace('them', 'it')}"
-        raise DataError("has a system turn, which the chat template does not write", mend=mend)
-    return plain
-
-
-def plain_tools(tools: Tools) -> Sequence[Mapping[str, Any]] | None:
-    """None where there are no tools: templates ask whether `tools` is set, not whether it is empty."""
-    return [dict(tool) for tool in tools] if tools else None
+        raise _unwritten("a system turn", "Put it into the first user turn", "it")
+    return plain, [dict(tool) for tool in tools] if tools else None
 
 
 def _message(message: Mapping[str, Any], template: Template) -> dict[str, Any]:
@@ -58,19 +48,16 @@ def _message(message: Mapping[str, Any], template: Template) -> dict[str, Any]:
     plain["content"] = _content(message.get("content"))
     calls = plain.get("tool_calls")
     if calls:
-        if not template.supports_tool_calls:
-            what = "has tool calls, which the chat template does not write"
-            raise DataError(what, mend=f"Remove the row, {OTHER_TEMPLATE}")
-        plain["tool_calls"] = [_call(call) for call in calls]
-        plain["content"] = plain["content"] or template.empty_content
+        form = template.call_form
+        if form is None:
+            raise _unwritten("tool calls", "Remove the row", "them")
+        plain["tool_calls"] = [_call(call, form.arguments_as_text) for call in calls]
+        plain["content"] = plain["content"] or form.empty_content
     elif plain["content"] is None:
         what = f"has {_article(plain['role'])} turn without content"
         raise DataError(what, mend="Give the turn a `content`, or remove it")
     if plain.get("reasoning_content") and not template.supports_reasoning:
-        what = "has `reasoning_content`, which the chat template does not write"
-        raise DataError(
-            what, mend=f"Put it into `content` as <think>…</think>, {OTHER_TEMPLATE.replace('them', 'it')}"
-        )
+        raise _unwritten("`reasoning_content`", "Put it into `content` as <think>…</think>", "it")
     return plain
 
 
@@ -86,17 +73,22 @@ def _content(content: Any) -> str | None:
     )
 
 
-def _call(call: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments become an object: templates write JSON themselves, and would quote a string a second time."""
+def _call(call: Mapping[str, Any], as_text: bool) -> dict[str, Any]:
+    """Arguments as an object, since most templates write JSON themselves, or else as JSON text."""
     function = dict(call.get("function") or {})
-    arguments = function.get("arguments")
-    if isinstance(arguments, str):
-        try:
-            function["arguments"] = json.loads(arguments) if arguments.strip() else {}
-        except ValueError as error:
-            what = f"calls `{function.get('name')}` with arguments that are not JSON ({error})"
-            raise DataError(what, mend="Mend or remove the call") from error
+    arguments = function.get("arguments") or {}
+    try:
+        value = json.loads(arguments) if isinstance(arguments, str) else arguments
+    except ValueError as error:
+        what = f"calls `{function.get('name')}` with arguments that are not JSON ({error})"
+        raise DataError(what, mend="Mend or remove the call") from error
+    function["arguments"] = json.dumps(value, ensure_ascii=False) if as_text else value
     return {**call, "function": function}
+
+
+def _unwritten(what: str, mend: str, it: str) -> DataError:
+    other = f"or give a `chat_template` that writes {it}, or choose a base model whose template does"
+    return DataError(f"has {what}, which the chat template does not write", mend=f"{mend}, {other}")
 
 
 def _article(role: str) -> str:

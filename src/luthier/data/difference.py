@@ -1,11 +1,13 @@
-"""What changed between two dataset versions, row by row."""
+"""What changed between two states of a dataset, row by row."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from luthier.data import version
-from luthier.store import Home
+from luthier.data.example import Example
+
+Splits = Mapping[str, Sequence[Example]]
 
 
 @dataclass(frozen=True)
@@ -23,25 +25,24 @@ class Difference:
     unchanged: int
 
 
-def diff(home: Home, before: str, after: str) -> Difference:
-    """Compare two versions, given by id. Rows are matched by content, wherever they stand in their file."""
-    old, new = _contents(home, before), _contents(home, after)
+def difference(before: Splits, after: Splits) -> Difference:
+    """Rows are matched by content, wherever they stand in their file."""
+    old, new = _contents(before), _contents(after)
     added = {row_id for content, (row_id, _) in new.items() if content not in old}
     removed = {row_id for content, (row_id, _) in old.items() if content not in new}
-    both = [content for content in new if content in old]
-    moved = [(new[content][0], old[content][1], new[content][1]) for content in both]
-    moved = [(row_id, was, now) for row_id, was, now in moved if was != now]
     edited = added & removed
+    both = [(new[content][0], old[content][1], new[content][1]) for content in new if content in old]
+    moved = tuple(row for row in both if row[1] != row[2])
     return Difference(
         added=tuple(sorted(added - edited)),
         removed=tuple(sorted(removed - edited)),
         edited=tuple(sorted(edited)),
-        moved=tuple(moved),
+        moved=moved,
         unchanged=len(both) - len(moved),
     )
 
 
-def _contents(home: Home, version_id: str) -> dict[str, tuple[str, str]]:
+def _contents(splits: Splits) -> dict[str, tuple[str, str]]:
     """Content id → row id and split."""
-    rows = ((example, split) for split in version.SPLITS for example in version.read(home, version_id, split))
+    rows = ((example, split) for split, examples in splits.items() for example in examples)
     return {example.content_id: (example.row_id, split) for example, split in rows}

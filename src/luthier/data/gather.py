@@ -37,6 +37,7 @@ class Gather:
         self._seen = self._longest = 0
         self._too_long: list[tuple[str, int]] = []
         self._zero: list[str] = []
+        self._unlike_prompt: list[str] = []
 
     def add(self, number: int, example: Example, plan: Plan, pieces: Sequence[tuple[int, Encoding]]) -> None:
         """One row: `pieces` are (first character, encoding) of consecutive parts of `plan.text`."""
@@ -56,6 +57,8 @@ class Gather:
         self._weights.append(weights)
         self._kept.append(number)
         self._row_ids.append(example.row_id)
+        if plan.unlike_prompt:
+            self._unlike_prompt.append(example.row_id)
 
     def finish(self) -> Rendered:
         """Raises DataError where rows are longer than allowed, or none is left."""
@@ -72,6 +75,7 @@ class Gather:
             zero_coverage=tuple(self._zero),
             truncated=names if self._truncation == "right" else (),
             dropped=names if self._truncation == "drop" else (),
+            unlike_prompt=tuple(self._unlike_prompt),
             longest=self._longest,
         )
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

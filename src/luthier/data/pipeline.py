@@ -42,9 +42,9 @@ Step = Callable[[Sequence[Example]], tuple[list[Example], list[Reject]]]
 def prepare(recipe: Recipe, base: Path, progress: Progress | None = None) -> Prepared:
     """Read all entries of `recipe.data` (paths relative to `base`) and bring them to splits.
 
-    Each split: unusable rows, then too short or long ones, then duplicates are dropped; missing splits are
-    cut from train; then leaking rows are dropped. Raises `DataError` for faulty files and rows, for entries
-    that do not go together, and where nothing is left to train or test on.
+    In each split unusable rows, too short or long ones and duplicates are dropped; then rows that leak from
+    one split into another; then missing splits are cut from train, which cannot leak. Raises `DataError` for
+    faulty files and rows, for entries that do not go together, and where nothing is left to train or test on.
     """
     tell = progress or _silent
     sources = _read(recipe, base, tell)
@@ -54,18 +54,16 @@ def prepare(recipe: Recipe, base: Path, progress: Progress | None = None) -> Pre
     notes = [note for source in sources for note in source.notes]
     rejects: list[Reject] = []
     steps: list[StepCount] = []
-    for name, step in _steps(recipe).items():
-        tell(name, len(steps), 5)
+    work = _steps(recipe)
+    for name, step in work.items():
+        tell(name, len(steps), len(work))
         steps.append(_apply(name, step, splits, rejects))
-    tell("split", len(steps), 5)
+    rows_in = sum(map(len, splits.values()))
+    splits, leaking = leakage(splits, recipe.curate.leakage)
+    steps.append(StepCount.of("leakage", rows_in, leaking))
     _refuse_empty(splits, given, steps)
     notes += _cut(splits, recipe)
-    before = sum(map(len, splits.values()))
-    splits, leaking = leakage(splits, recipe.curate.leakage)
-    steps.append(StepCount.of("leakage", before, leaking))
-    _refuse_empty(splits, given, steps)
     labels, multi_label, found = check(splits, task)
-    tell("done", 5, 5)
     return Prepared(splits, rejects + leaking, sources, steps, notes + found, task, labels, multi_label)
 
 

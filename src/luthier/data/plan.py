@@ -27,6 +27,8 @@ class Plan:
     """Answers, in order, and the weight of their tokens."""
     cuts: list[int] = field(default_factory=list)
     """Characters at which each answer begins: the text before is encoded without looking at what follows."""
+    unlike_prompt: bool = False
+    """Whether a trained answer does not begin where a prompt would end (see `Turns.spans`)."""
 
 
 def planner(
@@ -38,6 +40,7 @@ def planner(
     if objective == "pretrain":
         return lambda example: Plan(_text(example, None), weight=1.0)
     found, turns = template()
+    _ = turns.terminator  # a template that never ends an answer is refused before its rows are
     return lambda example: _chat(example, found, turns, train_on)
 
 
@@ -57,7 +60,8 @@ def _chat(example: Example, template: Template, turns: Turns, train_on: TrainOn)
     wanted = {index: weight for index, weight in weights.items() if weight != outside}
     spans = turns.spans(messages, tools, text, starts, wanted)
     weighted = [(spans[index], weight) for index, weight in wanted.items()]
-    return Plan(text, outside, weighted, sorted(starts.values()))
+    unlike_prompt = not wanted.keys() <= starts.keys()
+    return Plan(text, outside, weighted, sorted(starts.values()), unlike_prompt)
 
 
 def _answer_weights(example: Example, train_on: TrainOn) -> dict[int, float]:

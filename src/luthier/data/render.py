@@ -13,7 +13,7 @@ from typing import Any, Literal
 from jinja2 import TemplateSyntaxError
 from tokenizers import Encoding
 
-from luthier.data.conversation import messages_for, plain_tools
+from luthier.data.conversation import for_template
 from luthier.data.example import Example, Message
 from luthier.data.gather import Gather, Truncation
 from luthier.data.plan import Objective, Plan, TrainOn, planner
@@ -48,7 +48,7 @@ class Renderer:
 
     @classmethod
     def from_folder(cls, folder: Path, chat_template: str | None = None) -> Renderer:
-        """Reads tokenizer and chat template of a model folder; `chat_template` (Jinja text) replaces the latter.
+        """Reads tokenizer and chat template of a model folder; `chat_template`, Jinja text, replaces its own.
 
         Raises ModelError for missing or broken files, RecipeError for a `chat_template` that is not Jinja.
         """
@@ -96,7 +96,7 @@ class Renderer:
     ) -> Rendered:
         """Renders examples; rows without a token that counts, or dropped for length, are left out and named.
 
-        `sequence_len` is in tokens. sft: a weight of 1 on answers and their terminators; pretrain: eos appended,
+        `sequence_len` is in tokens. sft: a weight of 1 on answers and their terminators; pretrain: eos added,
         a weight of 1 everywhere; classify: the tokenizer's own special tokens, all weights 0. Weights of
         messages and of the example multiply. Raises DataError, naming the row, where one cannot be rendered.
         """
@@ -119,7 +119,7 @@ class Renderer:
         """
         template, turns = self._chat()
         asked = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
-        plain, tools = messages_for(template, asked, tools), plain_tools(tools)
+        plain, tools = for_template(template, asked, tools)
         text = template.text(plain, tools, prompt=True)
         cuts = sorted(turns.starts(plain, tools, text).values())
         (pieces,) = self._encode([Plan(text, 0.0, cuts=cuts)], special=False)

@@ -31,6 +31,8 @@ class RenderReport:
     """Rows cut to the sequence length."""
     dropped: tuple[str, ...]
     """Rows left out because they are longer than the sequence length."""
+    unlike_prompt: tuple[str, ...]
+    """Rows with an answer that begins elsewhere than a prompt ends, as the template's own marks have it."""
     longest: int
     """Tokens of the longest row, before any were cut or dropped."""
 

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import TemplateError, nodes
 from jinja2.ext import Extension
@@ -36,9 +36,19 @@ PLAIN = (
 
 SENTINEL = "q7sentinel"
 USER = {"role": "user", "content": "Hello"}
-CALL = {"id": "call00001", "type": "function", "function": {"name": SENTINEL, "arguments": {"key": "value"}}}
+ARGUMENTS = {"key": "value"}
 _MARK = secrets.token_hex(8)
 _OPEN, _CLOSE = f"\0{_MARK}(", f"\0{_MARK})"
+
+
+class CallForm(NamedTuple):
+    """What a template takes for the content of an answer that is only tool calls, and for their arguments."""
+
+    empty_content: str | None
+    arguments_as_text: bool
+
+
+CALL_FORMS = tuple(CallForm(content, as_text) for as_text in (False, True) for content in (None, ""))
 
 
 class Template:
@@ -58,10 +68,9 @@ class Template:
         return self._render(messages, tools, add_generation_prompt=prompt)
 
     def tagged(self, messages: Messages, tools: Tools) -> tuple[str, list[tuple[int, int]]]:
-        """The conversation as text, and the characters that stand inside `{% generation %}` blocks, as (start, end)."""
-        pieces = re.split(
-            f"({re.escape(_OPEN)}|{re.escape(_CLOSE)})", self._render(messages, tools, mark_answers=True)
-        )
+        """The conversation as text, and (start, end) in it of each `{% generation %}` block."""
+        marked = self._render(messages, tools, mark_answers=True)
+        pieces = re.split(f"({re.escape(_OPEN)}|{re.escape(_CLOSE)})", marked)
         text, spans, start = "", [], 0
         for piece in pieces:
             if piece == _OPEN:
@@ -91,12 +100,12 @@ class Template:
     @cached_property
     def supports_tool_calls(self) -> bool:
         """Whether the template writes an assistant's tool calls."""
-        return self._calls_with(None) or self._calls_with("")
+        return self.call_form is not None
 
     @cached_property
-    def empty_content(self) -> str | None:
-        """What the template takes as the content of an answer that is only tool calls: None or ""."""
-        return None if self._calls_with(None) else ""
+    def call_form(self) -> CallForm | None:
+        """How the template wants an answer that is only tool calls; None where it writes none."""
+        return next((form for form in CALL_FORMS if self._writes_call(form)), None)
 
     @cached_property
     def supports_system(self) -> bool:
@@ -118,10 +127,11 @@ class Template:
         """Whether the template may write today's date."""
         return "strftime_now" in self.source
 
-    def _calls_with(self, content: str | None) -> bool:
-        return self._writes(
-            [USER, {"role": "assistant", "content": content, "tool_calls": [CALL]}], [_tool("other")]
-        )
+    def _writes_call(self, form: CallForm) -> bool:
+        arguments = json.dumps(ARGUMENTS) if form.arguments_as_text else ARGUMENTS
+        call = {"id": "call00001", "type": "function", "function": {"name": SENTINEL, "arguments": arguments}}
+        answer = {"role": "assistant", "content": form.empty_content, "tool_calls": [call]}
+        return self._writes([USER, answer], [_tool("other")])
 
     def _writes(self, messages: Messages, tools: Tools = None) -> bool:
         try:
@@ -131,7 +141,7 @@ class Template:
 
 
 class _Generation(Extension):
-    """`{% generation %} … {% endgeneration %}`: the block as it is, between marks where `mark_answers` is set."""
+    """`{% generation %} … {% endgeneration %}`: the block itself, between marks if `mark_answers` is set."""
 
     tags = {"generation"}
 

@@ -71,7 +71,7 @@ class Tokens:
 
     @property
     def splits(self) -> bool:
-        """Whether a text may be encoded in two parts: not where the tokenizer puts a space before every part."""
+        """Whether a text may be encoded in two parts: not where every part would get a space before it."""
         first = self.tokenizer.encode("a", add_special_tokens=False).tokens[:1]
         return not first or not first[0].startswith(("▁", "Ġ"))
 

@@ -2,10 +2,10 @@
 
 No marker in the template is needed. An answer begins where the same conversation, cut before the answer and
 rendered with the generation prompt, ends: what follows is what the model will have to write. It ends with its
-terminator, the first added token (<|im_end|>, </s>, …) behind its own text; the newline that many templates put
-behind that token belongs to the next turn. Both are looked up in renderings of a part of the conversation, and hold
-only where that part reads as the whole does; a template that rewrites earlier turns must mark answers with
-`{% generation %}`.
+terminator, the first added token (<|im_end|>, </s>, …) behind its own text; the newline that many templates
+put behind that token belongs to the next turn. Both are looked up in renderings of parts of the conversation,
+and hold only where the part reads as the whole does; a template that rewrites earlier turns has to mark
+answers with `{% generation %}`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,12 @@ from luthier.errors import DataError
 
 ANSWER = {"role": "assistant", "content": SENTINEL}
 NEXT = {"role": "user", "content": f"{SENTINEL}2"}
+SHOWN = 40
+"""Characters of a template's text that an error quotes."""
+MARK_ANSWERS = (
+    "Give a `chat_template` that writes both alike, or has {% generation %} around each answer; with "
+    "`train_on: last` only the last answer matters"
+)
 
 
 class Span(NamedTuple):
@@ -33,7 +39,7 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class Ending:
-    """What a template writes behind an answer, and how much of it is the terminator."""
+    """What a template writes behind an answer, and the terminator that this begins with."""
 
     after: str
     terminator: str
@@ -48,11 +54,14 @@ class Turns:
 
     @property
     def terminator(self) -> str:
-        """What ends an answer, up to and with the added token: `<|im_end|>`, ` </s>`."""
+        """What ends an answer, up to its last added token: `<|im_end|>`, ` </s>`.
+
+        Raises DataError where no added token follows an answer: a model trained on it would never stop.
+        """
         return self._at_end.terminator
 
     def starts(self, messages: Messages, tools: Tools, text: str) -> dict[int, int]:
-        """Number of each assistant message → where in `text` it begins; left out where that cannot be told."""
+        """Number of each assistant message → where in `text` it begins; only those that can be told."""
         found = {
             i: self._start(messages[:i], tools, text) for i, turn in enumerate(messages) if _is_answer(turn)
         }
@@ -63,25 +72,35 @@ class Turns:
     ) -> dict[int, Span]:
         """Number of each wanted assistant message → its answer in `text`, terminator included.
 
-        Raises DataError where the template neither reads the same from the front nor marks its answers.
+        Where the template does not read the same from the front, its `{% generation %}` blocks decide; raises
+        DataError where it has none.
         """
-        spans = {}
-        for index in wanted:
-            end = self._end(messages, index, tools, text) if index in starts else None
-            if end is None:
-                return self._tagged(messages, tools, text, wanted)
-            spans[index] = Span(starts[index], end)
-        return spans
+        ends = {index: self._end(messages, index, tools, text) for index in wanted if index in starts}
+        unclear = [index for index in wanted if ends.get(index) is None]
+        if not unclear:
+            return {index: Span(starts[index], end) for index, end in ends.items() if end is not None}
+        if not self._template.has_tags:
+            raise self._unclear(messages, unclear[0], tools, text)
+        return self._tagged(messages, tools, text, wanted)
 
     @cached_property
     def _at_end(self) -> Ending:
-        text = self._template.text([USER, ANSWER])
-        return self._ending(text[text.rindex(SENTINEL) + len(SENTINEL) :])
+        after = self._after_answer([USER, ANSWER])
+        token = self._added.search(after)
+        if token is None:
+            raise DataError(
+                f"the chat template ends an answer with {after!r}, which holds no special token: a model "
+                "trained on it would never stop",
+                mend="Give a `chat_template` that writes eos_token behind each answer",
+            )
+        while another := self._added.match(after, token.end()):
+            token = another
+        return Ending(after, after[: token.end()])
 
     @cached_property
     def _before_user(self) -> Ending:
-        text = self._template.text([USER, ANSWER, NEXT])
-        return self._ending(text[text.index(SENTINEL) + len(SENTINEL) : text.rindex(NEXT["content"])])
+        after = self._after_answer([USER, ANSWER, NEXT]).rpartition(NEXT["content"])[0]
+        return Ending(after, self._at_end.terminator)
 
     @cached_property
     def _opening(self) -> str | None:
@@ -91,25 +110,26 @@ class Turns:
         except DataError:
             return None
 
-    def _ending(self, after: str) -> Ending:
-        token = self._added.search(after)
-        if token is None:
+    def _after_answer(self, messages: Messages) -> str:
+        _, found, after = self._template.text(messages).partition(SENTINEL)
+        if not found:
             raise DataError(
-                f"the chat template ends an answer with {after!r}, which holds no special token: a model trained on "
-                "it would never stop",
-                mend="Give a `chat_template` that writes eos_token behind each answer",
+                "the chat template does not write what an assistant says", mend="Give another one"
             )
-        return Ending(after, after[: token.end()])
+        return after
 
     def _start(self, before: Messages, tools: Tools, text: str) -> int | None:
-        try:
-            prompt = self._template.text(before, tools, prompt=True) if before else self._opening
-        except DataError:
-            return None
+        prompt = self._prompt(before, tools)
         return len(prompt) if prompt is not None and text.startswith(prompt) else None
 
+    def _prompt(self, before: Messages, tools: Tools) -> str | None:
+        try:
+            return self._template.text(before, tools, prompt=True) if before else self._opening
+        except DataError:
+            return None
+
     def _end(self, messages: Messages, index: int, tools: Tools, text: str) -> int | None:
-        """Looked up with the answer as the last turn or, as some templates write that differently, before a user."""
+        """Looked up as the last turn and, as some templates write that one differently, before a user's."""
         if index == len(messages) - 1:
             return self._terminated(text, self._body(text, self._at_end), self._at_end)
         head = messages[: index + 1]
@@ -144,15 +164,26 @@ class Turns:
         self, messages: Messages, tools: Tools, text: str, wanted: Collection[int]
     ) -> dict[int, Span]:
         numbers = [i for i, turn in enumerate(messages) if _is_answer(turn)]
-        marked, found = self._template.tagged(messages, tools) if self._template.has_tags else (text, [])
+        marked, found = self._template.tagged(messages, tools)
         if marked != text or len(found) != len(numbers):
-            raise DataError(
-                "the chat template writes an earlier turn differently once the conversation goes on, so it cannot be "
-                "told what the model has to write",
-                mend="Use `train_on: last`, or a `chat_template` with {% generation %} around each answer",
-            )
+            what = f"has {len(numbers)} answers, and {len(found)} generation blocks in the chat template"
+            raise DataError(what, mend="Put one {% generation %} around each answer")
         spans = dict(zip(numbers, found, strict=True))
         return {index: self._with_terminator(text, *spans[index]) for index in wanted}
+
+    def _unclear(self, messages: Messages, index: int, tools: Tools, text: str) -> DataError:
+        what = f"the chat template writes message {index + 1} differently once the conversation goes on"
+        prompt = self._prompt(messages[:index], tools)
+        if prompt is not None and not text.startswith(prompt):
+            same = next(
+                (i for i, pair in enumerate(zip(prompt, text, strict=False)) if pair[0] != pair[1]), 0
+            )
+            at = max(same - 10, 0)
+            what = (
+                f"before message {index + 1} the chat template writes {prompt[at : at + SHOWN]!r} as a "
+                f"prompt, and {text[at : at + SHOWN]!r} in the whole conversation"
+            )
+        return DataError(f"{what}, so it cannot be told what the model has to write", mend=MARK_ANSWERS)
 
     def _with_terminator(self, text: str, start: int, end: int) -> Span:
         """A marked answer, up to the last added token in it or else the one right behind it."""
@@ -162,11 +193,11 @@ class Turns:
         token = inside[-1] if inside else self._added.match(text, end)
         if token is None:
             raise DataError(
-                "{% generation %} leaves out the token that ends the answer: a model trained on it would never stop",
+                "{% generation %} leaves out the token that ends the answer: a model would never stop",
                 mend="Put that token inside the block, or right behind it",
             )
         return Span(start, token.end())
 
 
-def _is_answer(message: object) -> bool:
-    return message["role"] == "assistant"  # type: ignore[index]
+def _is_answer(message: Message) -> bool:
+    return message["role"] == "assistant"

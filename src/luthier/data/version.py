@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from luthier.data.columns import canonical, read_examples, write_examples
+from luthier.data.columns import canonical, read_examples, values, write_examples
+from luthier.data.difference import Difference, difference
 from luthier.data.example import Example
 from luthier.data.prepared import Prepared
 from luthier.data.steps.reject import Reject
@@ -96,6 +97,12 @@ def where(home: Home, version_id: str, row_id: str) -> Whereabouts:
     raise NotFound(f"the version has no row {row_id!r}", version_id, mend)
 
 
+def diff(home: Home, before: str, after: str) -> Difference:
+    """What changed between two versions, given by id."""
+    old, new = ({split: read(home, one, split) for split in SPLITS} for one in (before, after))
+    return difference(old, new)
+
+
 def folder(home: Home, version_id: str) -> Path:
     """The version's files, in a cache folder: read them, change nothing."""
     version = get(home, version_id)
@@ -107,9 +114,9 @@ def content_id(prepared: Prepared) -> str:
     digest = hashlib.sha256()
     for name in SPLITS:
         for example in prepared.splits[name]:
-            digest.update(f"{canonical([name, example.to_dict()])}\n".encode())
+            digest.update(f"{canonical([name, values(example)])}\n".encode())
     for reject in prepared.rejects:
-        digest.update(f"{canonical([reject.step, reject.reason, reject.example.to_dict()])}\n".encode())
+        digest.update(f"{canonical([reject.step, reject.reason, values(reject.example)])}\n".encode())
     return f"ds-{digest.hexdigest()[:12]}"
 
 

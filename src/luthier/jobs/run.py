@@ -45,8 +45,8 @@ def run(
         row = _unfinished(home, ready, data.id, only_fit) if not fresh else None
         command = _command(recipe_path, overrides, only_fit)
         row = row or _create(home, ready, data.id, command, only_fit)
-    with Lock(runs.lock_path(home, row.id)):
-        code = _work(home, row.id, reporter)
+    with Lock(runs.lock_path(home, row.id)) as lock:
+        code = _work(home, row.id, reporter, lock)
     return _result(home, row.id, code)
 
 
@@ -105,10 +105,11 @@ def _command(recipe_path: Path, overrides: Sequence[str], only_fit: bool) -> str
     return shlex.join(["luthier", verb, str(recipe_path), *(part for text in overrides for part in ("--set", text))])
 
 
-def _work(home: Home, run_id: str, reporter: Reporter) -> int:
-    """Start the working process and pass its events on; its exit code."""
+def _work(home: Home, run_id: str, reporter: Reporter, lock: Lock) -> int:
+    """Start the working process and pass its events on; its exit code. The lock is held until both have ended."""
     command = [sys.executable, "-m", "luthier.jobs.worker", str(home.root), run_id]
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+                             pass_fds=(lock.fileno(),))  # fmt: skip
     assert child.stdout is not None
     try:
         for line in child.stdout:

@@ -26,15 +26,7 @@ FULL = "model.safetensors"
 
 def load_base(files: ModelFiles, device: str = "cpu") -> Policy:
     """The untouched base model in float32, frozen, with attention over packed segments."""
-    attention.register()
-    kind: Any = AutoModelForCausalLM if files.kind == "decoder" else AutoModel
-    options = {} if files.kind == "decoder" else {"add_pooling_layer": False}
-    options = options if files.config.get("model_type") in POOLED_FAMILIES else {}
-    model = kind.from_pretrained(
-        str(files.folder), dtype=torch.float32, attn_implementation="packed", local_files_only=True,
-        use_safetensors=True, **options,
-    )  # fmt: skip
-    return _policy(model.to(device), files.kind)
+    return _read(files.folder, files, device)
 
 
 POOLED_FAMILIES = {"bert", "roberta", "xlm-roberta", "camembert", "electra"}
@@ -110,8 +102,23 @@ def load_policy(files: ModelFiles, folder: Path, device: str = "cpu") -> Policy:
     return policy
 
 
+def _read(folder: Path, files: ModelFiles, device: str) -> Policy:
+    attention.register()
+    kind: Any = AutoModelForCausalLM if files.kind == "decoder" else AutoModel
+    options = {"add_pooling_layer": False} if files.config.get("model_type") in POOLED_FAMILIES else {}
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # the pooling layer that is left out is no news
+    try:
+        model = kind.from_pretrained(str(folder), dtype=torch.float32, attn_implementation="packed",
+                                     local_files_only=True, use_safetensors=True, **options)  # fmt: skip
+    finally:
+        transformers_logging.set_verbosity(level)
+    return _policy(model.to(device), files.kind)
+
+
 def _policy(model: Any, kind: str) -> Policy:
     model.requires_grad_(False)
+    _silence_dropout(model)
     decoder = kind == "decoder"
     return Policy(
         trunk=model.base_model if decoder else model,
@@ -120,6 +127,16 @@ def _policy(model: Any, kind: str) -> Policy:
         pooling="last" if decoder else "mean",
         position_offset=position_offset(model.config),
     )
+
+
+def _silence_dropout(model: nn.Module) -> None:
+    """Turn off the dropout that the model was pretrained with: packed rows are exact only without it."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name in ("attention_dropout", "dropout_prob", "dropout_rate"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
 
 
 def _output_head(model: Any) -> nn.Linear:

@@ -126,7 +126,7 @@ def _memory(recipe: Recipe, facts: Facts) -> tuple[str, str]:
     free = facts.machine.memory_bytes
     return format_memory(
         int(free * MEMORY_SHARE)
-    ), f"{MEMORY_SHARE:.0%} of the {free / 1e9:.1f} GB that are free"
+    ), f"{MEMORY_SHARE * 100:.0f} % of the {free / 1e9:.1f} GB that are free"
 
 
 def _power(recipe: Recipe, facts: Facts) -> tuple[float, str]:

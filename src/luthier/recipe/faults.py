@@ -51,7 +51,7 @@ def refuse(faults: Sequence[Fault], where: str, places: Mapping[Key, str]) -> No
         place = _place(faults[0].key, places)
         raise RecipeError(faults[0].what, ", ".join(filter(None, [where, place])), faults[0].mend)
     order = {place: number for number, place in enumerate(places.values())}
-    faults = sorted(faults, key=lambda fault: 0)
+    faults = sorted(faults, key=lambda fault: order.get(_place(fault.key, places), -1))
     told = [f"({number}) {_told(fault, places)}" for number, fault in enumerate(faults[:SHOWN], 1)]
     more = [f"And {len(faults) - SHOWN} more."] if len(faults) > SHOWN else []
     raise RecipeError(f"{len(faults)} faults. {' '.join(told + more)}", where)

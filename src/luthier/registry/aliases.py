@@ -18,7 +18,7 @@ def promote(home: Home, ref: str, alias: str, reason: str) -> Move:
 
     Raises NotFound if there is no such version, StoreError if the alias is not a name, or is a number.
     """
-    check_name(alias, "alias")
+    check_name(alias, "an alias")
     if alias.isdigit():
         raise StoreError(
             f"{alias!r} cannot be an alias: it would read as a version number", mend="Use a word"
@@ -62,8 +62,10 @@ def stack(moves: Iterable[Move]) -> list[int]:
 
 def history(home: Home, alias: str | None = None) -> list[Move]:
     """Moves, oldest first: of `tickets@production`, of `production` in every model, or of all aliases."""
-    name, _, word = (alias or "").rpartition("@")
-    return models.moves(home, alias=word or None, name=name or None)
+    if alias is None:
+        return models.moves(home)
+    name, at, word = alias.rpartition("@")
+    return models.moves(home, alias=word, name=name if at else None)
 
 
 def current(home: Home, name: str | None = None) -> dict[str, int]:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from luthier.registry.front_matter import data_licences, front_matter
-from luthier.registry.numbers import change, interval, plain, with_interval
+from luthier.registry.numbers import change, interval, level, plain, with_interval
 
 Document = dict[str, Any]
 SOLVERS = {
@@ -248,4 +248,4 @@ def _p(p: float | None) -> str:
 
 
 def _level(document: Document) -> str:
-    return f"{document.get('confidence', 0.95):.0%} interval"
+    return f"{level(document.get('confidence', 0.95))} interval"

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from luthier.recipe.types import Ship
 from luthier.registry.advice import advise_forgetting, advise_task
-from luthier.registry.numbers import change, interval, number
+from luthier.registry.numbers import change, interval, level, number
 
 Deltas = Mapping[str, Mapping[str, Any]]
 NAMES = {"base": "the base model", "few_shot": "few-shot prompting", "classic": "the classic model"}
@@ -74,7 +74,7 @@ def _against(name: str, delta: Mapping[str, Any], metric: str, ship: Ship, confi
         return Finding(False, reason, ["Use a test split of at least two rows, better some hundred."])
     passes = low > floor
     bound = f"minus the margin of {change(ship.margin, metric).lstrip('+')}" if floor else "0"
-    told = f"the {confidence:.0%} interval, {interval(delta, metric)}, " + _lies(low, high, floor, bound)
+    told = f"the {level(confidence)} interval, {interval(delta, metric)}, " + _lies(low, high, floor, bound)
     reason = (
         f"On {metric} the tuned model is {change(abs(value), metric).lstrip('+')} "
         f"{'better' if value >= 0 else 'worse'} than {rival} (n = {delta.get('n', 'unknown')}); {told}."
@@ -101,10 +101,11 @@ def _kept(name: str, check: Mapping[str, Any], confidence: float) -> Finding:
     if not (math.isfinite(moved) and math.isfinite(worst)):
         reason = f"The change of {what} has no interval, so what was forgotten is unknown."
         return Finding(False, reason, ["Measure forgetting on more than one item."])
-    where = "within" if worst <= margin else "beyond" if least > margin else "possibly beyond"
-    reason = (
-        f"Tuning changed {what} by {100 * moved:+.1f} {unit} (at worst {100 * end:+.1f} at {confidence:.0%} "
-        f"confidence, n = {check.get('n', 'unknown')}): {where} the margin of {100 * margin:g} {unit}."
-    )
     passes = worst <= margin
+    where = "within" if passes else "beyond" if least > margin else "possibly beyond"
+    reason = (
+        f"Tuning changed {what} by {100 * moved:+.1f} {unit} (at worst {100 * end:+.1f} at "
+        f"{level(confidence)} confidence, n = {check.get('n', 'unknown')}): {where} the margin of "
+        f"{100 * margin:g} {unit}."
+    )
     return Finding(passes, reason, [] if passes else advise_forgetting(name, check, confidence))

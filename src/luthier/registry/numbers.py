@@ -22,6 +22,11 @@ def plain(value: Any) -> str:
     return NOTHING if value is None else f"{value:,.0f}"
 
 
+def level(confidence: float) -> str:
+    """`95%`, `97.5%`."""
+    return f"{100 * confidence:g}%"
+
+
 def score(value: float | None, metric: str, *, signed: bool = False) -> str:
     """A value without its unit: percent for a share."""
     if value is None or not math.isfinite(value):

@@ -52,11 +52,11 @@ def register(
     return models.add(home, new)
 
 
-def check_name(name: str, kind: str = "model name") -> None:
+def check_name(name: str, kind: str = "a model name") -> None:
     """Raises StoreError unless the name can stand in a reference such as `tickets@production`."""
     if not NAME.fullmatch(name):
         mend = "Use at most 100 letters, digits, `.`, `_` and `-`, beginning with a letter or digit"
-        raise StoreError(f"{name!r} cannot be a {kind}", mend=mend)
+        raise StoreError(f"{name!r} cannot be {kind}", mend=mend)
 
 
 def get(home: Home, ref: str) -> ModelVersion:
@@ -92,8 +92,8 @@ def last_move(home: Home, alias: str) -> Move | None:
 
     Raises NotFound if several models have it.
     """
-    name, _, word = alias.rpartition("@")
-    last = {move.name: move for move in models.moves(home, alias=word, name=name or None)}
+    name, at, word = alias.rpartition("@")
+    last = {move.name: move for move in models.moves(home, alias=word, name=name if at else None)}
     if len(last) > 1:
         several = ", ".join(f"{owner}@{word}" for owner in sorted(last))
         raise NotFound(f"several models have the alias {word!r}", str(home.root), f"Write one of {several}")

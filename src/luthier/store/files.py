@@ -124,6 +124,11 @@ class Lock:
         self._file = file
         return self
 
+    def fileno(self) -> int:
+        """The descriptor that holds the lock; a process that inherits it holds the lock as well."""
+        assert self._file is not None
+        return self._file
+
     def _take(self, file: int) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS  # `held` owns the lock for some microseconds
         while not _try_lock(file):

@@ -47,7 +47,7 @@ def read_bytes(path: Path, name: str) -> bytes:
 def likely_encoding(data: bytes) -> str | None:
     """The Python name of the encoding in which the bytes make sense as Western text; None if in none.
 
-    A byte above 127 is plausible if it decodes to a letter that touches another letter, or to a typographic
+    A byte above 127 is plausible if it decodes to a letter that touches a plain one, or to a typographic
     sign.
     """
     if (
@@ -72,9 +72,8 @@ def _fits(text: str, index: int) -> bool:
     before, sign, after = text[max(0, index - 1) : index], text[index], text[index + 1 : index + 2]
     if sign in TYPOGRAPHIC:
         return True
-    if sign.isupper():
-        return not before.isalpha() or before.isupper()
-    return sign.isalpha() and (before.isalpha() or after.isalpha())
+    in_word = any(near.isascii() and near.isalpha() for near in (before, after))
+    return sign.isalpha() and in_word and not (sign.isupper() and before.islower())
 
 
 def _refuse(path: Path, name: str, data: bytes, start: int) -> DataError:

@@ -50,9 +50,13 @@ def read_file(path: Path, name: str) -> Table:
         raise DataError(
             f"files of type {path.suffix or 'none'!r} are not read", name, f"Known types: {known}; and .gz"
         )
-    if path.stat().st_size == 0:
-        raise DataError("the file is empty", name, "Give a file with at least one row")
-    table = READERS[kind(path)](path, name)
+    try:
+        if path.stat().st_size == 0:
+            raise DataError("the file is empty", name, "Give a file with at least one row")
+        table = READERS[kind(path)](path, name)
+    except OSError as error:
+        what = f"the file cannot be read ({error.strerror or error})"
+        raise DataError(what, name, "Check that you may read it") from error
     if not table.rows:
         raise DataError("the file has no rows", name, "Give a file with at least one row")
     return table

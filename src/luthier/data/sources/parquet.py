@@ -15,7 +15,7 @@ def read_parquet(path: Path, name: str) -> Table:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path)
+        table = pq.ParquetFile(path).read()
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"not a whole Parquet file ({error})", name, "Write or download it again") from None
     names = table.column_names

@@ -57,9 +57,9 @@ def _take(units: Sequence[Unit], room: dict[str, int], name: str, seed: int) -> 
                 chosen.append(unit)
                 free -= len(unit.rows)
         taken += chosen
-    if not taken and len(units) > 1:
-        taken = [min(units, key=lambda unit: (len(unit.rows), _chance(seed, name, unit.key)))]
-    return taken
+    if taken or len(units) < 2:
+        return taken
+    return [min(units, key=lambda unit: (len(by_stratum[unit.stratum]) == 1, len(unit.rows), unit.key))]
 
 
 def _units(examples: Sequence[Example], of_row: Sequence[str]) -> list[Unit]:
@@ -100,6 +100,8 @@ class _Links:
 
 
 def _usual(of_row: Sequence[str], members: Sequence[int]) -> str:
+    if len(members) == 1:
+        return of_row[members[0]]
     counts = Counter(of_row[index] for index in members)
     return min(counts, key=lambda stratum: (-counts[stratum], stratum))
 

@@ -13,7 +13,7 @@ from luthier.evaluate.report.numbers import count
 from luthier.evaluate.report.reading import Document, absent, finite, part, records
 from luthier.evaluate.report.words import Field, as_reference, clipped, fields, marked, plain
 
-SHOWN = 20
+SHOWN = 12
 """Answers of each kind on the page; the run folder holds all of them."""
 
 

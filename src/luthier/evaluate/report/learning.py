@@ -45,7 +45,9 @@ def _panel(document: Document, name: str, steps: Scale, best: float | None) -> d
         return {
             "title": title,
             "drawing": None,
-            "absent": absent(document, name, f"{len(points)} points logged, a curve needs {FEWEST}"),
+            "absent": absent(
+                document, name, f"logged {len(points)} times, and a curve needs {FEWEST} points"
+            ),
         }
     (first, start), (last, end) = points[0], points[-1]
     low, high = min(points, key=lambda point: point[1]), max(points, key=lambda point: point[1])

@@ -25,7 +25,7 @@ from luthier.store.files import write_atomic
 
 HERE = Path(__file__).parent
 COPY_SCRIPT = Markup("""
-for (const button of document.querySelectorAll("button[data-copy]")) {
+for (const button of navigator.clipboard ? document.querySelectorAll("button[data-copy]") : []) {
   button.hidden = false;
   button.onclick = async () => {
     await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);

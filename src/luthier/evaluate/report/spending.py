@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from luthier.evaluate.report.charts import bar
@@ -61,14 +62,21 @@ def _stages(document: Document) -> list[dict[str, Any]]:
 
 
 def _totals(document: Document) -> list[tuple[str, str]]:
-    speed = finite(document.get("tokens_per_second"))
     return [
-        ("Wall-clock time", duration(finite(document.get("wall_seconds")))),
-        ("Training speed", "– " if speed is None else f"{fixed(speed, 1)} tokens per second"),
-        ("Peak memory", size(document.get("peak_memory_bytes"))),
+        ("Wall-clock time", _recorded(document, "wall_seconds", duration)),
+        (
+            "Training speed",
+            _recorded(document, "tokens_per_second", lambda speed: f"{fixed(speed, 1)} tokens per second"),
+        ),
+        ("Peak memory", _recorded(document, "peak_memory_bytes", size)),
         ("Cost", _cost(document)),
         ("Energy", _energy(document)),
     ]
+
+
+def _recorded(document: Document, key: str, show: Callable[[float], str]) -> str:
+    number = finite(document.get(key))
+    return absent(document, key, "the run did not record it") if number is None else show(number)
 
 
 def _cost(document: Document) -> str:

@@ -16,11 +16,11 @@ WORDS = {
 
 
 def verdict(document: Document) -> dict[str, Any]:
-    word, gate = WORDS.get(
-        str(document.get("verdict")), ("No verdict", f"The run is {document.get('status') or 'unfinished'}.")
-    )
+    kind = str(document.get("verdict"))
+    unknown = ("No verdict", f"The run is {document.get('status') or 'unfinished'}.")
+    word, gate = WORDS.get(kind, unknown)
     return {
-        "kind": document.get("verdict") if document.get("verdict") in WORDS else "none",
+        "kind": kind if kind in WORDS else "none",
         "word": word,
         "gate": gate,
         "evidence": evidence(document),
@@ -68,8 +68,9 @@ def _against(kind: Measure, delta: dict[str, Any], document: Document, decimals:
 def _decimals(estimates: list[dict[str, Any]]) -> int:
     """Whole percents where the intervals are wide; one decimal where rounding would hide something."""
     for estimate in estimates:
-        low, high = finite(estimate.get("low")), finite(estimate.get("high"))
-        if low is None or high is None or high - low < 0.05 or min(abs(low), abs(high)) < 0.01:
+        known = [finite(estimate.get(key)) for key in ("value", "low", "high")]
+        numbers = [number for number in known if number is not None]
+        if len(numbers) < 3 or numbers[2] - numbers[1] < 0.05 or min(map(abs, numbers)) < 0.02:
             return 1
     return 0
 

@@ -57,6 +57,8 @@ def fault(row: Row, column: str, expected: str) -> DataError:
 
 def describe(value: Any) -> str:
     """The kind of a value and a glimpse of it."""
+    if value is None:
+        return "null"
     glimpse = json.dumps(value, ensure_ascii=False, default=str)
     kind = KINDS.get(type(value), f"a {type(value).__name__}")
     return f"{kind}: {glimpse[:60]}{'…' if len(glimpse) > 60 else ''}"

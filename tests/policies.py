@@ -1,0 +1,119 @@
+"""Small policies in float64, rows for them, and the cases of the objectives' conformance suite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from luthier.data.batch import Batch, Row, pack
+from luthier.models.load import make_policy
+from luthier.models.locate import ModelFiles, locate
+from luthier.models.policy import Policy
+from luthier.objectives import TABLE, Objective
+from luthier.recipe import Adapter
+from luthier.recipe import Objective as Settings
+
+LABELS = ("a", "b", "c")
+Make = Callable[..., Batch]
+
+
+def files_of(folder: Path) -> ModelFiles:
+    return locate(str(folder), folder.parent / "cache")
+
+
+def language_policy(folder: Path, adapter: Adapter = Adapter(lora_r=4, lora_alpha=8.0), dtype: torch.dtype = torch.float64) -> Policy:
+    """A LoRA policy whose B matrices are not zero, so that every parameter has a gradient."""
+    return settled(make_policy(files_of(folder), adapter, seed=1), dtype)
+
+
+def class_policy(folder: Path, adapter: Adapter, dtype: torch.dtype = torch.float64) -> Policy:
+    return settled(make_policy(files_of(folder), adapter, LABELS, seed=1), dtype)
+
+
+def settled(policy: Policy, dtype: torch.dtype) -> Policy:
+    draw = torch.Generator().manual_seed(2)
+    for module in policy.modules():
+        module.to(dtype)
+    with torch.no_grad():
+        for parameter in policy.trainable().values():
+            if not parameter.any():
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=draw))
+    return policy
+
+
+def language_rows(vocabulary: int = 300, rows: int = 6, shared: int = 0, seed: int = 0) -> list[Row]:
+    """Rows of 12 to 40 tokens whose last third is learnt; they begin with the same `shared` tokens."""
+    draw = np.random.default_rng(seed)
+    start = draw.integers(5, vocabulary, shared)
+    lengths = draw.integers(12, 40, rows)
+    return [
+        Row(
+            np.concatenate([start, draw.integers(5, vocabulary, n)]),
+            np.concatenate([np.zeros(shared + n - n // 3), np.ones(n // 3)]).astype(np.float32),
+            i,
+        )
+        for i, n in enumerate(lengths)
+    ]
+
+
+def batch_maker(rows: list[Row], columns: dict[str, np.ndarray] | None = None, share_prefix: bool = False) -> Make:
+    """A function of row numbers and weights (one for all, or one each) that packs them."""
+
+    def make(numbers: Sequence[int], scale: Any = 1.0) -> Batch:
+        factor = np.broadcast_to(np.asarray(scale, np.float32), len(rows) if np.ndim(scale) else len(list(numbers)))
+        chosen = [Row(rows[i].ids, rows[i].weights * factor[k], rows[i].number) for k, i in enumerate(numbers)]
+        given = dict(columns or {})
+        if "row_weight" in given:
+            given["row_weight"] = given["row_weight"].copy()
+            given["row_weight"][list(numbers)] *= factor
+        return pack(chosen, given, share_prefix)
+
+    return make
+
+
+def gradient(policy: Policy, objective: Objective, batches: Sequence[Batch]) -> Tensor:
+    """The gradient of one step, all parameters in one vector."""
+    units = {name: sum(objective.count(batch)[name] for batch in batches) for name in objective.units}
+    for batch in batches:
+        terms = objective.score(policy, batch).terms
+        sum(term.sum() / units[name] for name, term in terms.items()).backward()
+    found = torch.cat([p.grad.flatten() for p in policy.trainable().values() if p.grad is not None])
+    for parameter in policy.trainable().values():
+        parameter.grad = None
+    return found
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    """The length of the difference over the length of the first."""
+    return float((a - b).norm() / a.norm())
+
+
+def objective_cases() -> dict[str, Callable[[Path, Path], tuple[Policy, Objective, Make]]]:
+    """Every objective of the TABLE with the policies it is meant for."""
+    lora, head, full = Adapter(lora_r=4, lora_alpha=8.0), Adapter(type="head"), Adapter(type="full")
+    exclusive = {"label": np.array([0, 1, 2, 0, 1, 2]), "row_weight": np.ones(6, np.float32)}
+    several = exclusive | {"label": np.array([[1, 0, 1]] * 3 + [[0, 1, 0]] * 3, np.float32)}
+
+    def build(name: str, several_labels: bool = False) -> Objective:
+        return TABLE[name](Settings(type=name), several_labels)  # type: ignore[arg-type]
+
+    return {
+        "sft, lora": lambda llama, bert: (language_policy(llama), build("sft"), batch_maker(language_rows())),
+        "sft, shared prefix": lambda llama, bert: (
+            language_policy(llama), build("sft"), batch_maker(language_rows(shared=20), share_prefix=True)),
+        "pretrain, full": lambda llama, bert: (
+            language_policy(llama, full), build("pretrain"), batch_maker(language_rows())),
+        "classify, head on an encoder": lambda llama, bert: (
+            class_policy(bert, head), build("classify"), batch_maker(language_rows(90), exclusive)),
+        "classify, all of an encoder": lambda llama, bert: (
+            class_policy(bert, full), build("classify"), batch_maker(language_rows(90), exclusive)),
+        "classify, lora on a decoder": lambda llama, bert: (
+            class_policy(llama, lora), build("classify"), batch_maker(language_rows(), exclusive)),
+        "classify, several labels": lambda llama, bert: (
+            class_policy(bert, head), build("classify", True), batch_maker(language_rows(90), several)),
+    }  # fmt: skip

@@ -1,0 +1,106 @@
+"""Packed rows equal rows alone, and rows alone equal transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from policies import distance, files_of, gradient, language_policy, language_rows, objective_cases
+from transformers import AutoModel, AutoModelForCausalLM
+
+from luthier.data.batch import Row, common_prefix, cut, pack
+from luthier.data.stream import packed
+from luthier.models.load import load_base, save_policy
+from luthier.objectives import TABLE
+from luthier.recipe import Objective as Settings
+
+SFT = TABLE["sft"](Settings(), False)
+
+
+@pytest.mark.parametrize("share_prefix", [False, True])
+def test_packed_logits_equal_transformers_row_by_row(tiny_llama: Path, share_prefix: bool) -> None:
+    policy = load_base(files_of(tiny_llama))
+    reference = AutoModelForCausalLM.from_pretrained(tiny_llama, dtype=torch.float32)
+    rows = language_rows(shared=20)
+    batch = pack(rows, share_prefix=share_prefix)
+    assert (batch.segments[1].parent == 0) is share_prefix
+    with policy.evaluating():
+        found = policy.logprobs(batch)
+        for row in rows:
+            ids = torch.from_numpy(row.ids)
+            scores = torch.log_softmax(reference(ids[None]).logits[0, :-1], -1).gather(1, ids[1:, None])[:, 0]
+            own = found[batch.row_N == row.number]
+            torch.testing.assert_close(own, scores[torch.from_numpy(row.weights[1:] > 0)], rtol=1e-5, atol=1e-5)
+
+
+def test_packed_encoder_states_equal_transformers_row_by_row(tiny_bert: Path) -> None:
+    policy = load_base(files_of(tiny_bert))
+    reference = AutoModel.from_pretrained(tiny_bert, dtype=torch.float32, add_pooling_layer=False).eval()
+    rows = language_rows(90)
+    with policy.evaluating():
+        pooled = policy.pooled(pack(rows))
+        for row in rows:
+            alone = reference(torch.from_numpy(row.ids)[None]).last_hidden_state[0].mean(0)
+            torch.testing.assert_close(pooled[row.number], alone, rtol=1e-5, atol=1e-5)
+
+
+def test_adapter_gradients_equal_a_plain_peft_run(tiny_llama: Path, tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    policy = language_policy(tiny_llama, dtype=torch.float32)
+    rows = language_rows(shared=20)
+    save_policy(policy, tmp_path, files_of(tiny_llama))
+    ours = gradient(policy, SFT, packed_rows(rows, 1000, True))
+    plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_llama), tmp_path, is_trainable=True)
+    units = sum(float(row.weights.sum()) for row in rows)
+    for row in rows:
+        ids = torch.from_numpy(row.ids)
+        scores = torch.log_softmax(plain(ids[None]).logits[0, :-1], -1).gather(1, ids[1:, None])[:, 0]
+        (-(scores * torch.from_numpy(row.weights[1:])).sum() / units).backward()
+    theirs = torch.cat([p.grad.flatten() for p in plain.parameters() if p.requires_grad])
+    assert distance(theirs, ours) < 1e-5
+
+
+@pytest.mark.parametrize("budget", [30, 60, 1000])
+def test_micro_batches_do_not_change_the_gradient_in_float32(tiny_llama: Path, budget: int) -> None:
+    exact = gradient(language_policy(tiny_llama), SFT, packed_rows(language_rows(shared=20), 1000, False))
+    policy = language_policy(tiny_llama, dtype=torch.float32)
+    for share in (False, True):
+        assert distance(exact, gradient(policy, SFT, packed_rows(language_rows(shared=20), budget, share)).double()) < 1e-5
+
+
+def test_two_runs_with_one_seed_are_equal_bit_for_bit(tiny_llama: Path, tiny_bert: Path) -> None:
+    for case in objective_cases().values():
+        first, second = (gradient(p, o, [make(range(6))]) for p, o, make in (case(tiny_llama, tiny_bert) for _ in "ab"))
+        assert torch.equal(first, second)
+
+
+def test_a_target_inside_the_common_beginning_is_not_shared() -> None:
+    rows = language_rows(shared=20)
+    learnt = [Row(r.ids, np.where(np.arange(len(r.ids)) == 10, 1, r.weights).astype(np.float32), r.number) for r in rows]
+    assert common_prefix(rows) == 20
+    assert common_prefix(learnt) == 10
+    assert pack(learnt, share_prefix=True).weight_N.sum() == sum(r.weights.sum() for r in learnt)
+
+
+def test_a_row_that_begins_another_keeps_a_token_of_its_own() -> None:
+    ids = np.arange(30)
+    rows = [Row(ids[:n], np.zeros(n, np.float32), i) for i, n in enumerate((20, 30))]
+    assert common_prefix(rows) == 19
+
+
+def test_cutting_keeps_order_and_budget() -> None:
+    assert cut([5, 5, 5, 30, 1, 1], 10) == [[0, 1], [2], [3], [4, 5]]
+    assert cut([], 10) == []
+
+
+def packed_rows(rows: list[Row], budget: int, share: bool):
+    class Source:
+        lengths = np.array([len(row.ids) for row in rows])
+
+        def row(self, i: int):
+            return rows[i].ids, rows[i].weights
+
+    return packed(Source(), budget, share_prefix=share)(range(len(rows)))  # type: ignore[arg-type]
