@@ -7,9 +7,9 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: a second thread only waits
 
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
-from factory import write_tiny_bert, write_tiny_llama  # noqa: E402
+import numpy as np
+import pytest
+from factory import write_tiny_bert, write_tiny_llama
 
 
 @pytest.fixture(scope="session")

@@ -39,9 +39,7 @@ def write_tiny_llama(folder: Path, seed: int = 0) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = _bpe(400)
     size = tokenizer.get_vocab_size()
-    save_file(
-        _llama_weights(np.random.default_rng(seed), size), folder / "model.safetensors", {"format": "pt"}
-    )
+    save_file(_llama_weights(np.random.default_rng(seed), size), folder / "model.safetensors", {"format": "pt"})
     ids = {f"{name}_token_id": index for name, index in (("bos", 1), ("eos", 2), ("pad", 0))}
     config = {
         "architectures": ["LlamaForCausalLM"],
@@ -64,9 +62,7 @@ def write_tiny_bert(folder: Path, seed: int = 0) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = _wordpiece()
     size = tokenizer.get_vocab_size()
-    save_file(
-        _bert_weights(np.random.default_rng(seed), size), folder / "model.safetensors", {"format": "pt"}
-    )
+    save_file(_bert_weights(np.random.default_rng(seed), size), folder / "model.safetensors", {"format": "pt"})
     config = {
         "architectures": ["BertModel"],
         "model_type": "bert",
@@ -82,9 +78,7 @@ def write_tiny_bert(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def _write(
-    folder: Path, config: dict[str, Any], tokenizer: Tokenizer, tokenizer_config: dict[str, Any]
-) -> None:
+def _write(folder: Path, config: dict[str, Any], tokenizer: Tokenizer, tokenizer_config: dict[str, Any]) -> None:
     sizes = {
         "vocab_size": tokenizer.get_vocab_size(),
         "hidden_size": HIDDEN,
@@ -108,7 +102,7 @@ def _bpe(size: int) -> Tokenizer:
     trainer = trainers.BpeTrainer(
         vocab_size=size, special_tokens=list(SPECIAL), initial_alphabet=alphabet, show_progress=False
     )
-    tokenizer.train_from_iterator([PAGE], trainer)
+    tokenizer.train_from_iterator([PAGE.replace("\n", "\n\n\n")], trainer)  # learns to merge newlines, too
     return tokenizer
 
 

@@ -26,7 +26,9 @@ def files_of(folder: Path) -> ModelFiles:
     return locate(str(folder), folder.parent / "cache")
 
 
-def language_policy(folder: Path, adapter: Adapter = Adapter(lora_r=4, lora_alpha=8.0), dtype: torch.dtype = torch.float64) -> Policy:
+def language_policy(
+    folder: Path, adapter: Adapter = Adapter(lora_r=4, lora_alpha=8.0), dtype: torch.dtype = torch.float64
+) -> Policy:
     """A LoRA policy whose B matrices are not zero, so that every parameter has a gradient."""
     return settled(make_policy(files_of(folder), adapter, seed=1), dtype)
 

@@ -19,11 +19,7 @@ def test_the_names_are_sorted_and_listed() -> None:
 
 
 def test_every_error_is_public() -> None:
-    raised = {
-        name
-        for name, value in vars(errors).items()
-        if isinstance(value, type) and issubclass(value, Exception)
-    }
+    raised = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
     assert raised <= set(luthier.__all__)
 
 

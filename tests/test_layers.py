@@ -112,9 +112,7 @@ def reachable(graph: dict[str, frozenset[str]], start: str) -> set[str]:
 
 
 def test_sibling_folders_do_not_import_both_ways() -> None:
-    folders = {
-        (parent(a), parent(b)) for a, targets in imports().items() for b in targets if parent(a) != parent(b)
-    }
+    folders = {(parent(a), parent(b)) for a, targets in imports().items() for b in targets if parent(a) != parent(b)}
     siblings = {(a, b) for a, b in folders if not a.startswith(f"{b}.") and not b.startswith(f"{a}.")}
     both = sorted((a, b) for a, b in siblings if (b, a) in siblings and a < b)
     assert not both, f"folders that import each other: {both}"
@@ -138,9 +136,7 @@ def test_no_public_name_is_that_of_a_package() -> None:
 
 
 def test_nothing_is_too_long() -> None:
-    programs = [
-        path for folder in ("src", "tests", "bench") for path in sorted((ROOT / folder).rglob("*.py"))
-    ]
+    programs = [path for folder in ("src", "tests", "bench") for path in sorted((ROOT / folder).rglob("*.py"))]
     long = [place for path in programs for place in too_long(path)]
     assert not long, "\n".join(long)
 

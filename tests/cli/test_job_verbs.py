@@ -102,6 +102,7 @@ def test_fits_take_a_reporter_and_can_start_afresh(fake: Fake, verb: str, capsys
 
 def test_evaluate_prints_estimates(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
     document = {"model": "tickets@3", "data": "t.jsonl", "seconds": 3.2, "scores": {"exact_match": ESTIMATE}}
+    document |= {"rows": 110, "notes": ["2 rows had no answer"]}
     calls = fake("evaluate", document)
     assert main(["evaluate", "tickets@3", "t.jsonl"]) == 0
     assert calls[0][0][:2] == ("tickets@3", Path("t.jsonl"))

@@ -33,8 +33,9 @@ def test_the_jobs_own_estimate_wins() -> None:
     assert "40 s left" in detail_text(STEP | {"eta_seconds": 40.0})
 
 
-def test_metrics_are_shown_and_nothing_unknown_is() -> None:
-    bare = {"stage": "fit", "done": 0, "total": None, "metrics": {"validation_nll": 2.125}}
+def test_of_the_metrics_only_validation_is_shown() -> None:
+    metrics = {"loss": 2.0, "seconds": 0.1, "validation_nll": 2.125}
+    bare = {"stage": "fit", "done": 0, "total": None, "metrics": metrics}
     assert detail_text(bare) == "validation_nll 2.125"
 
 
@@ -56,6 +57,13 @@ def test_a_log_file_gets_a_line_a_stage_and_one_every_ten_seconds() -> None:
         "fit: 100/100",
         "fit: done in 25 s",
     ]
+
+
+def test_a_short_stage_is_not_worth_a_second_line() -> None:
+    told, stream = plain(Clock())
+    told.event("stage", "", {"name": "load", "state": "start"})
+    told.event("stage", "", {"name": "load", "state": "done", "seconds": 0.4})
+    assert stream.getvalue() == "load\n"
 
 
 def test_a_log_file_gets_notes_and_warnings_as_they_are() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from luthier.cli import main
 from luthier.store import Home, runs
+from luthier.store.files import Lock
 
 
 @pytest.fixture
@@ -49,6 +50,7 @@ def test_show_of_an_unfinished_run_tells_how_far_it_is(home: Home, run_id: str, 
     out = capsys.readouterr().out
     assert "running" in out
     assert "stage: data done" in out
+    assert "step        1  train_loss 2.5" in out
 
 
 def test_an_unknown_run_is_wrong_input(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,13 +81,18 @@ def test_watch_follows_until_the_run_ends(home: Home, run_id: str, capsys) -> No
         runs.finish(home, run_id, {})
 
     other = threading.Timer(0.3, carry_on)
-    other.start()
-    assert main(["runs", "watch", "latest", "--interval", "0.1"]) == 0
-    other.join()
+    with Lock(runs.lock_path(home, run_id)):
+        other.start()
+        assert main(["runs", "watch", "latest", "--interval", "0.1"]) == 0
+        other.join()
     lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if line.startswith("step")] == [
-        "step 1  train_loss 2.5",
-        "step 2  train_loss 2.25",
-    ]
+    steps = [line for line in lines if line.startswith("step")]
+    assert steps == ["step 1  train_loss 2.5", "step 2  train_loss 2.25"]
     assert [line[10:] for line in lines if "stage" in line] == ["stage: data done", "stage: fit done"]
     assert lines[-1] == "succeeded"
+
+
+def test_watch_does_not_wait_for_a_run_that_was_killed(home: Home, run_id: str, capsys) -> None:
+    assert main(["runs", "watch", run_id]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "running, and no process works on it; to go on: luthier run r.yaml"

@@ -8,13 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
+from chats import runs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.data.example import Example
-from luthier.data.render import Rendered, Renderer
+from luthier.data.render import Renderer
 from luthier.errors import DataError, ModelError, RecipeError
 
 END = "<|im_end|>"
@@ -36,17 +38,9 @@ def chat(*messages: dict, row_id: str = "chats.jsonl:1", **fields: object) -> Ex
     return Example(row_id=row_id, messages=messages, **fields)
 
 
-def learnt(renderer: Renderer, rendered: Rendered, row: int = 0) -> list[str]:
-    """The text of each run of tokens that count."""
-    ids, weights = rendered.row(row)
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], weights > 0, [0]])))
-    decode = renderer.tokens.tokenizer.decode
-    return [decode(ids[start:end].tolist(), skip_special_tokens=False) for start, end in edges.reshape(-1, 2)]
-
-
 def test_answers_and_their_terminators_are_learnt_and_nothing_else(renderer: Renderer) -> None:
     rendered = renderer.rows([chat(*CHAT)], sequence_len=None)
-    assert learnt(renderer, rendered) == ["About 150 euros." + END, "30 euros." + END]
+    assert runs(renderer, rendered) == ["About 150 euros." + END, "30 euros." + END]
     ids, weights = rendered.row(0)
     assert set(weights.tolist()) == {0.0, 1.0}
     whole = "".join(f"<|im_start|>{turn['role']}\n{turn['content']}{END}\n" for turn in CHAT)
@@ -55,7 +49,7 @@ def test_answers_and_their_terminators_are_learnt_and_nothing_else(renderer: Ren
 
 def test_train_on_last_and_all(renderer: Renderer) -> None:
     last = renderer.rows([chat(*CHAT)], sequence_len=None, train_on="last")
-    assert learnt(renderer, last) == ["30 euros." + END]
+    assert runs(renderer, last) == ["30 euros." + END]
     _, weights = renderer.rows([chat(*CHAT)], sequence_len=None, train_on="all").row(0)
     assert weights[0] == 0
     assert (weights[1:] == 1).all()
@@ -65,7 +59,7 @@ def test_weights_of_messages_and_examples_multiply(renderer: Renderer) -> None:
     messages = [dict(turn) for turn in CHAT]
     messages[2]["weight"], messages[4]["weight"] = 0, 0.5
     rendered = renderer.rows([chat(*messages, weight=3.0)], sequence_len=None)
-    assert learnt(renderer, rendered) == ["30 euros." + END]
+    assert runs(renderer, rendered) == ["30 euros." + END]
     assert set(rendered.row(0)[1].tolist()) == {0.0, 1.5}
     everything = renderer.rows([chat(*messages)], sequence_len=None, train_on="all").row(0)[1]
     assert set(everything.tolist()) == {0.0, 0.5, 1.0}
@@ -91,11 +85,12 @@ def test_a_prompt_is_the_beginning_of_the_row(renderer: Renderer) -> None:
     assert renderer.prompt("And a post?") == renderer.prompt([{"role": "user", "content": "And a post?"}])
 
 
-contents = st.text(st.sampled_from("ab \n\t1é😀.<|"), max_size=8)
+contents = st.text(st.sampled_from("\n\n\n  ab\t1é😀.<|"), max_size=8)
 
 
 @settings(max_examples=50, deadline=None, database=None)
 @given(st.lists(st.tuples(contents, contents), min_size=1, max_size=3))
+@hypothesis.example([("Hi", "\n\n\nYes"), ("", " "), ("?\n", "\n\n")])
 def test_a_prompt_is_the_beginning_of_the_row_whatever_is_said(tiny_llama: Path, turns: list) -> None:
     """White space at the edge of an answer must not merge with the template's newline before it."""
     renderer = _renderer(tiny_llama)
@@ -105,7 +100,7 @@ def test_a_prompt_is_the_beginning_of_the_row_whatever_is_said(tiny_llama: Path,
         for role, text in zip(("user", "assistant"), pair, strict=True)
     ]
     rendered = renderer.rows([chat(*messages)], sequence_len=None)
-    assert learnt(renderer, rendered) == [answer + END for _, answer in turns]
+    assert runs(renderer, rendered) == [answer + END for _, answer in turns]
     for number in range(1, len(messages), 2):
         prompt = renderer.prompt(messages[:number])
         assert rendered.ids[: len(prompt)].tolist() == prompt
@@ -171,9 +166,7 @@ def test_encoding_adds_nothing_to_what_the_template_writes(tiny_llama: Path, tmp
 
     folder = shutil.copytree(tiny_llama, tmp_path / "adds-bos")
     tokenizer = Renderer.from_folder(tiny_llama).tokens.tokenizer
-    tokenizer.post_processor = TemplateProcessing(
-        single="<|im_start|> $A", special_tokens=[("<|im_start|>", 1)]
-    )
+    tokenizer.post_processor = TemplateProcessing(single="<|im_start|> $A", special_tokens=[("<|im_start|>", 1)])
     tokenizer.save(str(folder / "tokenizer.json"))
     plain, adding = Renderer.from_folder(tiny_llama), Renderer.from_folder(folder)
     row = [chat(*CHAT)]

@@ -69,9 +69,7 @@ def test_long_rows_can_be_dropped_or_cut(renderer: Renderer) -> None:
 def test_rows_with_nothing_to_learn_are_left_out_and_named(renderer: Renderer) -> None:
     question = {"role": "user", "content": "Can I wait for it?"}
     silent = Example(row_id="c:1", messages=(question,))
-    unwanted = Example(
-        row_id="c:2", messages=(question, {"role": "assistant", "content": "No.", "weight": 0})
-    )
+    unwanted = Example(row_id="c:2", messages=(question, {"role": "assistant", "content": "No.", "weight": 0}))
     rows = renderer.rows([silent, PAIRS[0], unwanted], sequence_len=None)
     assert rows.report.zero_coverage == ("c:1", "c:2")
     assert rows.kept.tolist() == [1]

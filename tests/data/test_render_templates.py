@@ -1,4 +1,4 @@
-"""Chat templates as they are found in the wild, and what each may not do without a word."""
+"""Where answers begin and end in chat templates as they are found in the wild."""
 
 from __future__ import annotations
 
@@ -6,78 +6,32 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from tokenizers import AddedToken
+from chats import AGAIN, ANSWER, LAST, PROMPT, QUESTION, TURN, each, learnt, tokens_of
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from luthier.data.example import Example
 from luthier.data.render import Renderer
 from luthier.data.tokens import Tokens
 from luthier.errors import DataError, ModelError
 
-QUESTION, ANSWER = {"role": "user", "content": "Hello?"}, {"role": "assistant", "content": "Yes."}
-AGAIN, LAST = {"role": "user", "content": "More?"}, {"role": "assistant", "content": "No."}
-TURN = "<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
-PROMPT = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-TOOL = {"type": "function", "function": {"name": "price", "parameters": {"type": "object", "properties": {}}}}
-CALL = {
-    "id": "call00001",
-    "type": "function",
-    "function": {"name": "price", "arguments": '{"part": "bridge"}'},
-}
-CALLING = (
-    {"role": "user", "content": "Price?"},
-    {"role": "assistant", "content": None, "tool_calls": [CALL]},
-)
-
-
-def each(body: str) -> str:
-    return "{% for message in messages %}" + body + "{% endfor %}"
-
-
-TOOLS = (
-    "{% for tool in tools or [] %}{{ tool | tojson }}\n{% endfor %}"
-    + each(
-        "<|im_start|>{{ message.role }}\n{{ message.content or '' }}{% for call in message.tool_calls or [] %}"
-        "<call>{{ call.function.name }} {{ call.function.arguments | tojson }}</call>{% endfor %}<|im_end|>\n"
-    )
-    + PROMPT
-)
-
-
-@pytest.fixture(scope="module")
-def tokens(tiny_llama: Path) -> Tokens:
-    tokens = Tokens.from_folder(tiny_llama)
-    more = [
-        AddedToken(text, special=True) for text in ("</s>", "<|end|>", "<|return|>", "<|call|>", "<|eot|>")
-    ]
-    tokens.tokenizer.add_tokens(more)
-    return tokens
-
-
-def learnt(renderer: Renderer, *messages: dict, **fields: object) -> list[str]:
-    example = Example(row_id="chats.jsonl:1", messages=messages, **fields)
-    ids, weights = renderer.rows([example], sequence_len=None).row(0)
-    texts, run = [], []
-    for index, weight in [*zip(ids.tolist(), weights.tolist(), strict=True), (0, 0.0)]:
-        if weight:
-            run.append(index)
-        elif run:
-            texts.append(renderer.tokens.tokenizer.decode(run, skip_special_tokens=False))
-            run = []
-    return texts
-
-
-SPACED = "{% if message.role == 'user' %}[Q] {{ message.content }} [A]{% else %} {{ message.content }} </s>{% endif %}"
+SPACED = "{% if message.role == 'user' %}Q {{ message.content }} A{% else %} {{ message.content }} </s>{% endif %}"
 RETURNING = (
     "<|im_start|>{{ message.role }}\n{{ message.content }}"
     "{{ '<|return|>' if loop.last and message.role == 'assistant' else '<|end|>' }}"
 )
 THINKING = (
     "<|im_start|>{{ message.role }}\n"
-    "{% if loop.last and message.role == 'assistant' %}<think></think>{% endif %}{{ message.content }}<|im_end|>\n"
+    "{% if loop.last and message.role == 'assistant' %}<think></think>{% endif %}"
+    "{{ message.content }}<|im_end|>\n"
 )
 TRIMMING = "<|im_start|>{{ message.role }}\n{{ message.content | trim }}<|end|><|eot|>"
 OWN_SYSTEM = "{% if loop.first %}<|im_start|>system\nBe good.<|im_end|>\n{% endif %}" + TURN
 CLOSED = "{% if add_generation_prompt %}<|im_start|>assistant\n{% else %}<|endoftext|>{% endif %}"
+
+
+@pytest.fixture(scope="module")
+def tokens(tiny_llama: Path) -> Tokens:
+    return tokens_of(tiny_llama)
 
 
 @pytest.mark.parametrize(
@@ -160,75 +114,6 @@ def test_marks_change_nothing_where_they_are_not_needed(tokens: Tokens) -> None:
     assert plain.report.unlike_prompt == marked.report.unlike_prompt == ()
 
 
-def test_tools_and_calls_are_written_or_refused(tokens: Tokens) -> None:
-    able = Renderer(tokens, TOOLS)
-    assert able.supports_tools
-    assert learnt(able, *CALLING, tools=(TOOL,)) == ['<call>price {"part": "bridge"}</call><|im_end|>']
-    plain = Renderer(tokens, each(TURN) + PROMPT)
-    assert not plain.supports_tools
-    with pytest.raises(DataError, match=r"chats\.jsonl:1: has tool calls, which .*chat_template"):
-        learnt(plain, *CALLING)
-    with pytest.raises(DataError, match=r"chats\.jsonl:1: has tools, which"):
-        learnt(plain, QUESTION, ANSWER, tools=(TOOL,))
-    with pytest.raises(DataError, match="has tools, which"):
-        plain.prompt("Price?", tools=[TOOL])
-
-
-def test_arguments_as_text_where_the_template_adds_them_to_text(tokens: Tokens) -> None:
-    adding = TOOLS.replace("{{ call.function.arguments | tojson }}", "{{ '' + call.function.arguments }}")
-    assert learnt(Renderer(tokens, adding), *CALLING) == ['<call>price {"part": "bridge"}</call><|im_end|>']
-
-
-def test_empty_content_where_the_template_cannot_take_none(tokens: Tokens) -> None:
-    adding = TOOLS.replace("message.content or ''", "message.content + ''")
-    assert learnt(Renderer(tokens, adding), *CALLING) == ['<call>price {"part": "bridge"}</call><|im_end|>']
-
-
-def test_broken_arguments_name_the_row(tokens: Tokens) -> None:
-    broken = {**CALL, "function": {"name": "price", "arguments": "{part"}}
-    with pytest.raises(DataError, match=r"chats\.jsonl:1: calls `price` with arguments that are not JSON"):
-        learnt(
-            Renderer(tokens, TOOLS), QUESTION, {"role": "assistant", "content": None, "tool_calls": [broken]}
-        )
-
-
-def test_an_empty_answer_is_refused(tokens: Tokens) -> None:
-    with pytest.raises(DataError, match="has an assistant turn without content"):
-        learnt(Renderer(tokens, TOOLS), QUESTION, {"role": "assistant", "content": None})
-    with pytest.raises(DataError, match="without `role`"):
-        learnt(Renderer(tokens, TOOLS), {"content": "?"}, ANSWER)
-
-
-def test_a_system_turn_is_written_or_refused(tokens: Tokens) -> None:
-    silent = each("{% if message.role != 'system' %}" + TURN + "{% endif %}") + PROMPT
-    strict = (
-        "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
-        + each(TURN)
-        + PROMPT
-    )
-    for template in (silent, strict):
-        renderer = Renderer(tokens, template)
-        assert not renderer.supports_system
-        with pytest.raises(DataError, match=r"has a system turn.*first user turn"):
-            learnt(renderer, {"role": "system", "content": "Be good."}, QUESTION, ANSWER)
-
-
-def test_reasoning_is_written_or_refused(tokens: Tokens) -> None:
-    thought = {**ANSWER, "reasoning_content": "Hm."}
-    with pytest.raises(DataError, match="has `reasoning_content`"):
-        learnt(Renderer(tokens, each(TURN) + PROMPT), QUESTION, thought)
-    writing = TURN.replace("\n{{ message.content", "\n{{ message.reasoning_content }}{{ message.content")
-    assert learnt(Renderer(tokens, each(writing) + PROMPT), QUESTION, thought) == ["Hm.Yes.<|im_end|>"]
-
-
-def test_what_a_template_refuses_names_the_row(tokens: Tokens) -> None:
-    strict = (
-        "{% if messages | length > 2 %}{{ raise_exception('too long') }}{% endif %}" + each(TURN) + PROMPT
-    )
-    with pytest.raises(DataError, match=r"chats\.jsonl:1: .*too long"):
-        learnt(Renderer(tokens, strict), QUESTION, ANSWER, AGAIN, LAST)
-
-
 def test_a_template_cannot_reach_python(tokens: Tokens) -> None:
     escaping = "{{ messages.__class__.__mro__ }}" + each(TURN) + PROMPT
     with pytest.raises(DataError, match="unsafe"):
@@ -242,9 +127,44 @@ def test_templates_have_what_transformers_gives_them(tokens: Tokens) -> None:
     )
     renderer = Renderer(tokens, template)
     assert (
-        renderer.tokens.tokenizer.decode(renderer.prompt("x"), skip_special_tokens=False)
-        == '{"a": "<é>"}4<|im_end|>'
+        renderer.tokens.tokenizer.decode(renderer.prompt("x"), skip_special_tokens=False) == '{"a": "<é>"}4<|im_end|>'
     )
+
+
+def test_lines_that_hold_only_a_block_leave_nothing_behind(tokens: Tokens) -> None:
+    template = "{% for message in messages %}\n    {% if true %}\n  x\n    {% endif %}\n{% endfor %}\ny"
+    text = tokens.tokenizer.decode(Renderer(tokens, template).prompt("x"))
+    assert text == "  x\ny"
+
+
+def test_a_weight_is_not_shown_to_the_template(tokens: Tokens) -> None:
+    renderer = Renderer(tokens, each("{{ message | list | join(' ') }}<|im_end|>"))
+    assert renderer.decode(renderer.prompt([{**QUESTION, "weight": 0, "name": None}])) == "role content"
+
+
+def test_an_end_that_the_tokenizer_does_not_see_is_refused(tokens: Tokens) -> None:
+    tokenizer = Tokenizer.from_str(tokens.tokenizer.to_str())
+    tokenizer.add_tokens([AddedToken("stop", single_word=True)])
+    renderer = Renderer(dataclasses.replace(tokens, tokenizer=tokenizer), each("{{ message.content }}stop\n"))
+    with pytest.raises(DataError, match=r"chats\.jsonl:1: has an answer whose end would not be learnt"):
+        learnt(renderer, QUESTION, {"role": "assistant", "content": "Yes"})
+
+
+def test_a_tokenizer_that_puts_a_space_before_every_text_is_not_asked_in_parts(tokens: Tokens) -> None:
+    """As Llama 2's does: two parts would have a space between them that the conversation has not."""
+    characters = {token: index for index, token in enumerate("▁ abcdefghijklmnopqrstuvwxyzHMNY?.\n[]Q/")}
+    tokenizer = Tokenizer(models.BPE(characters, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="first")
+    tokenizer.add_special_tokens(["</s>"])
+    llama = dataclasses.replace(tokens, tokenizer=tokenizer, special={"eos_token": "</s>"})
+    asked, said = "[Q]{{ message.content }}[/Q]", "{{ message.content }}</s>"
+    renderer = Renderer(llama, each("{% if message.role == 'user' %}" + asked + "{% else %}" + said + "{% endif %}"))
+    assert learnt(renderer, QUESTION, ANSWER, AGAIN, LAST) == ["Yes.</s>", "No.</s>"]
+    rows = renderer.rows([Example("r", messages=(QUESTION, ANSWER))], sequence_len=None)
+    prompt = renderer.prompt([QUESTION])
+    assert rows.ids[: len(prompt)].tolist() == prompt
+    assert tokenizer.decode(rows.ids.tolist(), skip_special_tokens=False) == "[Q]Hello?[/Q]Yes.</s>"
 
 
 def test_default_templates(tokens: Tokens) -> None:
@@ -255,8 +175,6 @@ def test_default_templates(tokens: Tokens) -> None:
 
 
 def test_the_plain_default_ends_with_the_models_own_eos(tokens: Tokens, tmp_path: Path) -> None:
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
     letters = {token: index for index, token in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     tokenizer = Tokenizer(models.BPE(letters, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -270,3 +188,22 @@ def test_the_plain_default_ends_with_the_models_own_eos(tokens: Tokens, tmp_path
     assert renderer.eos_ids[0] == tokenizer.token_to_id("</s>")
     with pytest.raises(ModelError, match="neither a chat template"):
         Renderer(dataclasses.replace(base, special={})).prompt("Hello")
+
+
+def test_ids_and_marks_are_those_of_transformers(tiny_llama: Path) -> None:
+    from transformers import AutoTokenizer
+
+    theirs = AutoTokenizer.from_pretrained(tiny_llama)
+    messages = (QUESTION, ANSWER, AGAIN, LAST)
+    renderer = Renderer.from_folder(tiny_llama, chat_template=each(MARKED) + PROMPT)
+    ids, weights = renderer.rows([Example("r", messages=messages)], sequence_len=None).row(0)
+    expected = theirs.apply_chat_template(
+        list(messages),
+        chat_template=each(MARKED) + PROMPT,
+        return_dict=True,
+        return_assistant_tokens_mask=True,
+    )
+    assert ids.tolist() == expected["input_ids"]
+    assert weights.tolist() == expected["assistant_masks"]
+    prompt = theirs.apply_chat_template([QUESTION], add_generation_prompt=True)["input_ids"]
+    assert Renderer.from_folder(tiny_llama).prompt([QUESTION]) == prompt

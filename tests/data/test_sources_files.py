@@ -101,9 +101,7 @@ def test_files_of_one_name_are_told_apart_by_their_folder(tmp_path: Path) -> Non
         prefixes([paths[0], paths[0]])
 
 
-def test_hub_names_without_a_network_are_refused_fast(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_hub_names_without_a_network_are_refused_fast(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", unreachable)
     monkeypatch.setattr("huggingface_hub.snapshot_download", not_cached)
     with pytest.raises(DataError, match=r"hub:owner/rows: the hub cannot be reached \(ConnectionError\)"):
@@ -122,9 +120,7 @@ def not_cached(*arguments: object, **settings: object) -> None:
     raise LocalEntryNotFoundError("no copy")
 
 
-def test_a_copy_in_the_hubs_cache_is_read_without_a_network(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_copy_in_the_hubs_cache_is_read_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     put(tmp_path / "data/part.jsonl")
     monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", unreachable)
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **settings: str(tmp_path))

@@ -154,6 +154,8 @@ def test_other_encodings_are_refused_with_place_and_command(tmp_path: Path) -> N
         ("l’été à Zürich – “oui”", "mac_roman"),
         ("naïve café, über", "cp1252"),
         ("naïve café, über", "mac_roman"),
+        ("my sister’s", "cp1252"),
+        ("my sister’s", "mac_roman"),
         ("plain", "utf-16"),
     ],
 )

@@ -37,7 +37,9 @@ class Memory:
         return self.rows[i].ids, self.rows[i].weights
 
 
-def fit(model: Path, folder: Path, every: int = 1, hooks: Any = lambda run: [], seed: int = 0) -> tuple[Policy, Plan, Any]:
+def fit(
+    model: Path, folder: Path, every: int = 1, hooks: Any = lambda run: [], seed: int = 0
+) -> tuple[Policy, Plan, Any]:
     policy = language_policy(model, dtype=torch.float32)
     rows = Memory(language_rows(shared=10))
     stream = Stream(packed(rows, 60, share_prefix=True), len(rows), 4, 4 * STEPS, seed, "rows")

@@ -143,9 +143,7 @@ def test_any_part_may_be_missing(key):
         Outline(render_report({**SHIP, key: nothing}))
 
 
-@pytest.mark.parametrize(
-    "part", ["samples", "data", "forgetting", "delta", "tuned", "forecast", "lineage", "solvers"]
-)
+@pytest.mark.parametrize("part", ["samples", "data", "forgetting", "delta", "tuned", "forecast", "lineage", "solvers"])
 def test_any_part_of_a_part_may_be_missing(part):
     for key in SHIP[part]:
         damaged = copy.deepcopy(SHIP)

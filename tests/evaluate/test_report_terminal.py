@@ -58,9 +58,7 @@ def test_what_is_missing_is_named():
 
 
 def test_names_cannot_steer_the_terminal():
-    text = printed(
-        DOCUMENTS["sample_document"] | {"model": "\x1b[2Jgone", "next": ["[red]plain[/red]\x07\r"]}
-    )
+    text = printed(DOCUMENTS["sample_document"] | {"model": "\x1b[2Jgone", "next": ["[red]plain[/red]\x07\r"]})
     assert "\x1b" not in text
     assert "\x07" not in text
     assert "[red]plain[/red]" in text

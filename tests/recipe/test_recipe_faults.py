@@ -194,11 +194,7 @@ def test_all_faults_are_told_at_once_in_order_up_to_five(tmp_path: Path) -> None
     message = str(caught.value)
     assert "7 faults" in message
     assert "And 2 more" in message
-    assert (
-        message.index("line 3: `foo`")
-        < message.index("line 4: `train.seed`")
-        < message.index("line 5: `bar0`")
-    )
+    assert message.index("line 3: `foo`") < message.index("line 4: `train.seed`") < message.index("line 5: `bar0`")
 
 
 @pytest.mark.parametrize(
@@ -239,9 +235,7 @@ def test_a_mapping_is_named_as_the_caller_says() -> None:
 
 ANYTHING: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=2)
-    ),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=2),
     max_leaves=3,
 )
 KEYS_OF_ALL = [key for key, _, _ in every_key()] + [(name,) for name in Recipe.model_fields]

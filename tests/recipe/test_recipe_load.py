@@ -56,9 +56,7 @@ def test_short_forms_know_every_section() -> None:
 
 def test_an_empty_section_is_taken_as_not_written(shortest: Path) -> None:
     shortest.write_text(SHORTEST + "train:\nadapter:\n")
-    assert load(shortest).recipe == from_mapping(
-        {"base_model": "smollm2-135m-instruct", "data": "tickets.jsonl"}
-    )
+    assert load(shortest).recipe == from_mapping({"base_model": "smollm2-135m-instruct", "data": "tickets.jsonl"})
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_key(shortest: Path) -> None:

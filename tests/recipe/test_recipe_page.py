@@ -17,9 +17,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "recipe.md"
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(
-        rf"^```{language}\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-    )
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
 def test_the_page_holds_the_reference() -> None:
@@ -46,9 +44,7 @@ def test_every_public_name_is_there() -> None:
 
 def test_importing_recipes_loads_pydantic_and_yaml_and_little_else() -> None:
     code = "import luthier.recipe, sys; print(*{name.partition('.')[0] for name in sys.modules})"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.split()
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {
         "torch",
         "numpy",

@@ -36,8 +36,7 @@ SPECIAL = {
     "metrics": st.just("auto") | st.lists(st.sampled_from(["nll", "exact_match"]), min_size=1, unique=True),
     "baselines": st.lists(st.sampled_from(["base", "few_shot"]), min_size=1, unique=True),
     "lora_target_modules": st.just("all-linear") | st.lists(TEXT, min_size=1, max_size=2),
-    "class_weights": st.sampled_from(["none", "balanced"])
-    | st.dictionaries(TEXT, st.floats(0.1, 9), max_size=2),
+    "class_weights": st.sampled_from(["none", "balanced"]) | st.dictionaries(TEXT, st.floats(0.1, 9), max_size=2),
 }
 
 
@@ -65,9 +64,7 @@ def _free(kind: Any) -> st.SearchStrategy[Any]:
 @st.composite
 def mappings(draw: st.DrawFn) -> dict[str, Any]:
     """A recipe with one or two data entries and up to five other keys."""
-    entries = st.fixed_dictionaries(
-        {"path": TEXT}, optional={"field_text": TEXT, "weight": st.floats(0.1, 5)}
-    )
+    entries = st.fixed_dictionaries({"path": TEXT}, optional={"field_text": TEXT, "weight": st.floats(0.1, 5)})
     given: dict[str, Any] = {
         "base_model": draw(TEXT),
         "data": draw(st.lists(entries, min_size=1, max_size=2)),
@@ -109,9 +106,7 @@ def test_a_scalar_stands_on_one_line_and_is_read_back(text: str) -> None:
 
 def test_a_fingerprint_depends_on_values_only() -> None:
     plain = from_mapping({"base_model": "m", "data": "d", "adapter": {"lora_alpha": 32}})
-    assert fingerprint(plain) == fingerprint(
-        from_mapping({"data": ["d"], "base_model": "m", "adapter": "lora"})
-    )
+    assert fingerprint(plain) == fingerprint(from_mapping({"data": ["d"], "base_model": "m", "adapter": "lora"}))
     assert fingerprint(plain) != fingerprint(from_mapping({"base_model": "m", "data": "e"}))
     assert fingerprint(plain) == "0211776059af71599dbe3ac232238fffafe6621d9db37a9357a71c67f3995e11"
 

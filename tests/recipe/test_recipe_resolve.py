@@ -81,10 +81,7 @@ def test_answers_with_lora() -> None:
     }
     assert total_steps(resolved.recipe, 450) == 169
     why = whys(resolved)
-    assert (
-        why["train.learning_rate"]
-        == "0.0002 for LoRA on answers at 1 B parameters, × 2.7 for 135 M parameters"
-    )
+    assert why["train.learning_rate"] == "0.0002 for LoRA on answers at 1 B parameters, × 2.7 for 135 M parameters"
     assert why["train.num_epochs"] == "450 train rows, 16 a step: 169 steps; aimed at 150, in 1 to 10 epochs"
     assert why["machine.power_watts"] == "15 W a core, an assumption"
     assert why["machine.memory"] == "70 % of the 24.0 GB that are free"
@@ -126,10 +123,7 @@ def test_text_with_all_weights() -> None:
         "evaluate.max_new_tokens": 8,
         **MACHINE_VALUES,
     }
-    assert (
-        "more than 5 % of the rows are longer, and those are cut at the end"
-        in whys(resolved)["train.sequence_len"]
-    )
+    assert "more than 5 % of the rows are longer, and those are cut at the end" in whys(resolved)["train.sequence_len"]
 
 
 def autos(part: Part) -> Iterator[str]:
@@ -143,9 +137,7 @@ def autos(part: Part) -> Iterator[str]:
 
 @pytest.mark.parametrize(("adapter", "objective"), METHODS)
 def test_no_auto_is_left_and_nothing_given_is_changed(adapter: str, objective: str) -> None:
-    recipe = tickets(
-        adapter=adapter, objective=objective, train={"batch_size": 3, "eval_steps": 7}, name="mine"
-    )
+    recipe = tickets(adapter=adapter, objective=objective, train={"batch_size": 3, "eval_steps": 7}, name="mine")
     facts = Facts(SMOLLM, replace(TICKETS, labels=2), MACHINE)
     resolved = resolve(recipe, facts)
     assert list(autos(recipe))
@@ -185,9 +177,7 @@ def test_the_rate_follows_model_size_and_batch(parameters: int, batch: int, rate
     assert resolve(tickets(train={"batch_size": batch}), facts).recipe.train.learning_rate == rate
 
 
-@pytest.mark.parametrize(
-    ("rows", "batch", "epochs"), [(3, 1, 10), (80, 10, 10), (1000, 16, 3), (50_000, 16, 1)]
-)
+@pytest.mark.parametrize(("rows", "batch", "epochs"), [(3, 1, 10), (80, 10, 10), (1000, 16, 3), (50_000, 16, 1)])
 def test_few_rows_take_smaller_steps_and_more_epochs(rows: int, batch: int, epochs: float) -> None:
     train = resolve(tickets(), Facts(SMOLLM, replace(TICKETS, rows={"train": rows}), MACHINE)).recipe.train
     assert (train.batch_size, train.num_epochs) == (batch, epochs)
@@ -218,10 +208,7 @@ def test_a_gpu_is_used_where_there_is_one() -> None:
     resolved = resolve(tickets(), Facts(SMOLLM, TICKETS, replace(MACHINE, device="cuda")))
     assert resolved.recipe.machine.device == "cuda"
     assert resolved.recipe.machine.power_watts == 380
-    assert (
-        resolve(tickets(machine={"device": "cpu"}), Facts(SMOLLM, TICKETS, MACHINE)).recipe.machine.device
-        == "cpu"
-    )
+    assert resolve(tickets(machine={"device": "cpu"}), Facts(SMOLLM, TICKETS, MACHINE)).recipe.machine.device == "cpu"
 
 
 CLASSIFY = {"objective": "classify"}

@@ -27,9 +27,7 @@ def document() -> dict[str, Any]:
         },
         "skipped_baselines": {"classic": "the answers are free text"},
         "deltas": {"base": {"accuracy": {"value": 0.518, "low": 0.4, "high": 0.6, "p": 0.00001, "n": 110}}},
-        "forgetting": {
-            "text_nll": {"base": 3.2, "tuned": 3.25, "delta": 0.05, "low": 0.04, "high": 0.06, "n": 200}
-        },
+        "forgetting": {"text_nll": {"base": 3.2, "tuned": 3.25, "delta": 0.05, "low": 0.04, "high": 0.06, "n": 200}},
         "dataset_version": "ds-7c1e",
         "data": {
             "version": "ds-7c1e",

@@ -26,9 +26,7 @@ WORSE = delta(-0.2, -0.3, -0.1)
 def judge(
     deltas: dict[str, Any], forgetting: dict[str, Any] | None = None, metric: str = "accuracy", **ship: Any
 ) -> Verdict:
-    return decide(
-        metric=metric, deltas=deltas, forgetting=forgetting or {}, ship=Ship(**ship), confidence=0.95
-    )
+    return decide(metric=metric, deltas=deltas, forgetting=forgetting or {}, ship=Ship(**ship), confidence=0.95)
 
 
 def questions(value: float, low: float, high: float = 0.1) -> dict[str, Any]:

@@ -91,8 +91,7 @@ def test_every_form_of_a_reference(home: Home, adapter: Path) -> None:
         register(home, adapter)
     aliases.promote(home, "tickets@2", "production", "better")
     found = {
-        ref: versions.get(home, ref).version
-        for ref in ("tickets@1", "tickets@production", "tickets", "production")
+        ref: versions.get(home, ref).version for ref in ("tickets@1", "tickets@production", "tickets", "production")
     }
     assert found == {"tickets@1": 1, "tickets@production": 2, "tickets": 3, "production": 2}
     for ref in ("tickets@4", "tickets@staging", "other", "other@1", "", "@", "@production", "tickets@"):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-
 import pytest
 from policies import distance, gradient, objective_cases
-
 
 CASES = objective_cases()
 CLOSE = 1e-6
@@ -15,7 +13,10 @@ CLOSE = 1e-6
 @pytest.mark.parametrize("name", CASES)
 def test_splitting_a_step_into_micro_batches_leaves_the_gradient_unchanged(name: str, tiny_llama, tiny_bert) -> None:
     policy, objective, make = CASES[name](tiny_llama, tiny_bert)
-    whole, parts = gradient(policy, objective, [make(range(6))]), gradient(policy, objective, [make([i]) for i in range(6)])
+    whole, parts = (
+        gradient(policy, objective, [make(range(6))]),
+        gradient(policy, objective, [make([i]) for i in range(6)]),
+    )
     assert distance(whole, parts) < CLOSE
     assert whole.norm() > 1e-6
 

@@ -68,7 +68,9 @@ def test_micro_batches_do_not_change_the_gradient_in_float32(tiny_llama: Path, b
     exact = gradient(language_policy(tiny_llama), SFT, packed_rows(language_rows(shared=20), 1000, False))
     policy = language_policy(tiny_llama, dtype=torch.float32)
     for share in (False, True):
-        assert distance(exact, gradient(policy, SFT, packed_rows(language_rows(shared=20), budget, share)).double()) < 1e-5
+        assert (
+            distance(exact, gradient(policy, SFT, packed_rows(language_rows(shared=20), budget, share)).double()) < 1e-5
+        )
 
 
 def test_two_runs_with_one_seed_are_equal_bit_for_bit(tiny_llama: Path, tiny_bert: Path) -> None:
@@ -79,7 +81,9 @@ def test_two_runs_with_one_seed_are_equal_bit_for_bit(tiny_llama: Path, tiny_ber
 
 def test_a_target_inside_the_common_beginning_is_not_shared() -> None:
     rows = language_rows(shared=20)
-    learnt = [Row(r.ids, np.where(np.arange(len(r.ids)) == 10, 1, r.weights).astype(np.float32), r.number) for r in rows]
+    learnt = [
+        Row(r.ids, np.where(np.arange(len(r.ids)) == 10, 1, r.weights).astype(np.float32), r.number) for r in rows
+    ]
     assert common_prefix(rows) == 20
     assert common_prefix(learnt) == 10
     assert pack(learnt, share_prefix=True).weight_N.sum() == sum(r.weights.sum() for r in learnt)

@@ -84,10 +84,7 @@ def test_looking_at_a_lock_does_not_keep_others_from_it(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     with Lock(path):
         pass
-    program = (
-        "from luthier.store.files import *\nprint('ready', flush=True)\n"
-        f"while True: held(Path({str(path)!r}))"
-    )
+    program = f"from luthier.store.files import *\nprint('ready', flush=True)\nwhile True: held(Path({str(path)!r}))"
     looker = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
     try:
         assert looker.stdout is not None

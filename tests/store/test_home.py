@@ -28,9 +28,7 @@ def test_opening_creates_nothing(home: Home) -> None:
     assert not home.root.exists()
 
 
-def test_the_place_is_given_or_comes_from_the_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_place_is_given_or_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LUTHIER_HOME", str(tmp_path / "a"))
     monkeypatch.setenv("LUTHIER_DATABASE_URL", f"sqlite:///{tmp_path}/other.db")
     monkeypatch.setenv("LUTHIER_BLOB_URL", "memory://place")

@@ -112,9 +112,7 @@ def refuse(what: str, where: str, mend: str, words: list[str], exit_code: int) -
     if "--json" in words:
         import json
 
-        print(
-            json.dumps({"error": {"what": what, "where": where, "mend": mend}}, ensure_ascii=False, indent=2)
-        )
+        print(json.dumps({"error": {"what": what, "where": where, "mend": mend}}, ensure_ascii=False, indent=2))
     return exit_code
 
 

@@ -49,9 +49,7 @@ def entry(path: str, type: str) -> DataEntry:
 
 
 def label_counts(examples: list[Example]) -> dict[str, int]:
-    counts = Counter(
-        label for e in examples for label in e.labels or ((e.label,) if e.label is not None else ())
-    )
+    counts = Counter(label for e in examples for label in e.labels or ((e.label,) if e.label is not None else ()))
     return dict(counts.most_common())
 
 

@@ -9,12 +9,10 @@ from luthier.cli.screen import emit
 
 
 def demo(
-    open_browser: Annotated[
-        bool, typer.Option("--open/--no-open", help="Show the report in a browser.")
-    ] = True,
+    open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Show the reports in a browser.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Tune a small model on packaged data and open the report."""
+    """Tune two small models on example tickets and open the reports."""
     from luthier.cli.progress import reporter
     from luthier.cli.run import show
     from luthier.jobs.demo import demo as perform

@@ -7,21 +7,17 @@ from typing import Annotated, Any
 import typer
 
 from luthier.cli.options import AsJson
-from luthier.cli.screen import emit, facts, table
+from luthier.cli.screen import bullets, emit, facts, table
 
 
 def evaluate(
     model: Annotated[
         str,
-        typer.Argument(
-            metavar="MODEL", help="name@version, name@alias, a folder or a base model.", show_default=False
-        ),
+        typer.Argument(metavar="MODEL", help="name@version, name@alias, a folder or a base model.", show_default=False),
     ],
     data: Annotated[
         Path,
-        typer.Argument(
-            metavar="DATA", help="A data file, or a recipe whose test split is used.", show_default=False
-        ),
+        typer.Argument(metavar="DATA", help="A data file, or a recipe whose test split is used.", show_default=False),
     ],
     as_json: AsJson = False,
 ) -> None:
@@ -38,10 +34,12 @@ def evaluate(
 def show(document: Mapping[str, Any]) -> None:
     from luthier.evaluate.report.numbers import duration
 
-    facts([("model", document["model"]), ("data", document["data"]), ("time", duration(document["seconds"]))])
+    asked = [(name, document[name]) for name in ("model", "data", "rows")]
+    facts([*asked, ("time", duration(document["seconds"]))])
     print()
     rows = [(metric, number(e["value"]), interval(e), e["n"]) for metric, e in document["scores"].items()]
     table(["metric", "value", "interval", "n"], rows, right=["value", "n"])
+    bullets(document["notes"])
 
 
 def number(value: float | None, signed: bool = False) -> str:

@@ -11,12 +11,8 @@ from luthier.errors import RecipeError
 
 
 def init(
-    data: Annotated[
-        Path, typer.Argument(metavar="DATA", help="A file with your examples.", show_default=False)
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the recipe goes.")] = Path(
-        "recipe.yaml"
-    ),
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A file with your examples.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the recipe goes.")] = Path("recipe.yaml"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing recipe.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -27,12 +23,8 @@ def init(
     from luthier.store.files import write_atomic
 
     if output.exists() and not force:
-        raise RecipeError(
-            "There is a file already", str(output), "Name another with --output, or use --force"
-        )
-    path = (
-        data if output.parent == Path() else data.resolve()
-    )  # relative paths start from the recipe's folder
+        raise RecipeError("There is a file already", str(output), "Name another with --output, or use --force")
+    path = data if output.parent == Path() else data.resolve()  # relative paths start from the recipe's folder
     text = propose(path, Home.open(), note)
     write_atomic(output, text)
     emit({"recipe": str(output), "text": text}, as_json, lambda _: print(f"{text}\nwritten to {output}"))

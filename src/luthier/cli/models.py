@@ -12,9 +12,7 @@ from luthier.cli.screen import emit, facts, heading, table
 
 ModelRef = Annotated[
     str,
-    typer.Argument(
-        metavar="MODEL", help="name@3, name@alias, a name (its newest) or an alias.", show_default=False
-    ),
+    typer.Argument(metavar="MODEL", help="name@3, name@alias, a name (its newest) or an alias.", show_default=False),
 ]
 Reason = Annotated[str, typer.Option("--reason", help="Kept in the alias's history.", show_default=False)]
 
@@ -35,9 +33,7 @@ def show_all(
     document = [
         {
             "model": version.ref,
-            "aliases": [
-                at.split("@")[1] for at, number in held.items() if (at.split("@")[0], number) == pair
-            ],
+            "aliases": [at.split("@")[1] for at, number in held.items() if (at.split("@")[0], number) == pair],
             "scores": version.scores,
             "run_id": version.run_id,
             "created_at": version.created_at,
@@ -52,16 +48,8 @@ def show_list(document: Mapping[str, Any]) -> None:
     if not document["models"]:
         print("no models yet; a run registers one: luthier run RECIPE")
         return
-    rows = [
-        (
-            entry["model"],
-            ", ".join(entry["aliases"]),
-            entry["run_id"],
-            entry["created_at"][:16].replace("T", " "),
-        )
-        for entry in document["models"]
-    ]
-    table(["model", "alias", "run", "registered (UTC)"], rows)
+    rows = [(entry["model"], ", ".join(entry["aliases"]), entry["run_id"]) for entry in document["models"]]
+    table(["model", "alias", "run"], rows)
 
 
 def show_one(model: ModelRef, as_json: AsJson = False) -> None:
@@ -106,9 +94,7 @@ def ancestry(dataset: Mapping[str, Any], depth: int = 0) -> list[str]:
 
 def promote(
     model: ModelRef,
-    alias: Annotated[
-        str, typer.Argument(metavar="ALIAS", help="For example production.", show_default=False)
-    ],
+    alias: Annotated[str, typer.Argument(metavar="ALIAS", help="For example production.", show_default=False)],
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
@@ -122,9 +108,7 @@ def promote(
 def rollback(
     alias: Annotated[
         str,
-        typer.Argument(
-            metavar="ALIAS", help="name@alias, or an alias that one model has.", show_default=False
-        ),
+        typer.Argument(metavar="ALIAS", help="name@alias, or an alias that one model has.", show_default=False),
     ],
     reason: Reason = "",
     as_json: AsJson = False,

@@ -18,9 +18,7 @@ Overrides = Annotated[
         show_default=False,
     ),
 ]
-Fresh = Annotated[
-    bool, typer.Option("--fresh", help="Start again, even where an unfinished run could be resumed.")
-]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Start again, even where an unfinished run could be resumed.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; logs go to stderr.")]
 RunRef = Annotated[
     str, typer.Argument(metavar="RUN", help="A run id, the start of one, or `latest`.", show_default=False)

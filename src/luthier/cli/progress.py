@@ -20,6 +20,7 @@ from typing import Any
 
 Data = Mapping[str, Any]
 SECONDS_BETWEEN_LINES = 10.0
+WORTH_A_LINE_SECONDS = 1.0
 
 
 @contextmanager
@@ -64,9 +65,7 @@ class RichReporter:
             MofNCompleteColumn(),
             TextColumn("{task.fields[detail]}", markup=False, table_column=rest),
         )
-        self.bars = Progress(
-            *columns, console=self.console, transient=True, expand=True, disable=not self.live
-        )
+        self.bars = Progress(*columns, console=self.console, transient=True, expand=True, disable=not self.live)
         self.tasks: dict[str, Any] = {}
 
     def __enter__(self) -> RichReporter:
@@ -90,7 +89,8 @@ class RichReporter:
         if data["state"] == "done":
             if name in self.tasks:
                 self.bars.remove_task(self.tasks.pop(name))
-            self._line(f"{name}: done in {time_text(data['seconds'])}")
+            if data["seconds"] >= WORTH_A_LINE_SECONDS:
+                self._line(f"{name}: done in {time_text(data['seconds'])}")
         elif self.live:
             self.tasks[name] = self.bars.add_task(message or name, total=None, detail="")
         else:
@@ -128,7 +128,7 @@ def detail_text(data: Data) -> str:
     if data.get("tokens_per_second"):
         parts.append(f"{data['tokens_per_second']:.0f} tokens/s")
     metrics = data.get("metrics") or {}
-    parts += [f"{name} {value:.4g}" for name, value in metrics.items() if name != "loss"]
+    parts += [f"{name} {value:.4g}" for name, value in metrics.items() if name.startswith("validation_")]
     return "  ".join(parts)
 
 

@@ -45,17 +45,8 @@ def show_overviews(document: Mapping[str, Any]) -> None:
     if not document["runs"]:
         print("no runs yet; start one with: luthier run RECIPE")
         return
-    rows = [
-        (
-            run["run_id"],
-            run["status"],
-            run["verdict"] or "",
-            run["model"] or "",
-            run["created_at"][:16].replace("T", " "),
-        )
-        for run in document["runs"]
-    ]
-    table(["run", "status", "verdict", "model", "started (UTC)"], rows)
+    rows = [(e["run_id"], e["status"], e["verdict"] or "", e["model"] or "") for e in document["runs"]]
+    table(["run", "status", "verdict", "model"], rows)
 
 
 def show_one(run: RunRef, as_json: AsJson = False) -> None:
@@ -68,18 +59,27 @@ def show_one(run: RunRef, as_json: AsJson = False) -> None:
     row = runs.get(home, run)
     if row.document is not None:
         emit(row.document, as_json, judged.show if "verdict" in row.document else fitted.show)
-    else:
-        emit(
-            overview(row) | {"events": [asdict(e) for e in runs.events(home, row.id)]},
-            as_json,
-            show_unfinished,
-        )
+        return
+    step, metrics = newest(runs.metrics(home, row.id))
+    events = [asdict(event) for event in runs.events(home, row.id)]
+    emit(overview(row) | {"step": step, "metrics": metrics, "events": events}, as_json, show_unfinished)
+
+
+def newest(metrics: list[tuple[int, str, float]]) -> tuple[int, dict[str, float]]:
+    """The last step with metrics, 0 if none, and what was measured there."""
+    last = max((step for step, _, _ in metrics), default=0)
+    return last, {name: value for step, name, value in metrics if step == last}
 
 
 def show_unfinished(document: Mapping[str, Any]) -> None:
-    facts((name, document[name]) for name in ("run_id", "status", "command", "created_at", "updated_at"))
+    known = [(name, document[name]) for name in ("run_id", "status", "command", "created_at", "updated_at")]
+    facts([*known, ("step", step_text(document["step"], document["metrics"]))])
     for event in document["events"]:
         print(f"{event['at'][11:19]}  {event['kind']}: {event['message']}")
+
+
+def step_text(step: int, metrics: Mapping[str, float]) -> str:
+    return "  ".join([str(step), *(f"{name} {value:.4g}" for name, value in metrics.items())])
 
 
 def show_difference(a: RunRef, b: RunRef, as_json: AsJson = False) -> None:
@@ -116,30 +116,27 @@ def watch(
 ) -> None:
     """Follow a run that another process carries out, until it ends."""
     from luthier.store import Home, runs
+    from luthier.store.files import held
 
     home = Home.open()
     run_id = runs.get(home, run).id
-    seen_events, seen_step = 0, -1
+    seen_events, seen_step = 0, 0
     while True:
         row = runs.get(home, run_id)
         events = runs.events(home, run_id)
         for event in events[seen_events:]:
             print(f"{event.at[11:19]}  {event.kind}: {event.message}", flush=True)
-        seen_events = len(events)
-        seen_step = show_newest_step(runs.metrics(home, run_id), seen_step)
+        step, metrics = newest(runs.metrics(home, run_id))
+        if step > seen_step:
+            print(f"step {step_text(step, metrics)}", flush=True)
+        seen_events, seen_step = len(events), step
         if row.status in ENDED:
             print(row.status)
             return
+        if not held(runs.lock_path(home, run_id)):
+            print(f"{row.status}, and no process works on it; to go on: {row.command}")
+            return
         time.sleep(interval)
-
-
-def show_newest_step(metrics: list[tuple[int, str, float]], seen: int) -> int:
-    """Print the metrics of the newest step, unless it is `seen`; returns that step."""
-    newest = max((step for step, _, _ in metrics), default=seen)
-    if newest > seen:
-        values = "  ".join(f"{name} {value:.4g}" for step, name, value in metrics if step == newest)
-        print(f"step {newest}  {values}", flush=True)
-    return newest
 
 
 app = group("What has been run.", list=show_all, show=show_one, diff=show_difference, watch=watch)

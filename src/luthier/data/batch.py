@@ -72,9 +72,7 @@ class Batch:
 
     def by_row(self, values_N: Tensor) -> Tensor:
         """Sum values of targets into their rows: (N,) → (R,)."""
-        return torch.zeros(self.rows, dtype=values_N.dtype, device=values_N.device).index_add(
-            0, self.row_N, values_N
-        )
+        return torch.zeros(self.rows, dtype=values_N.dtype, device=values_N.device).index_add(0, self.row_N, values_N)
 
     def column(self, name: str) -> Tensor:
         """The per-row values called `name`, first dimension R."""
@@ -83,9 +81,7 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with its tensors on `device`."""
         tensors = {name: getattr(self, name).to(device) for name in TENSORS}
-        return replace(
-            self, **tensors, columns={name: value.to(device) for name, value in self.columns.items()}
-        )
+        return replace(self, **tensors, columns={name: value.to(device) for name, value in self.columns.items()})
 
 
 TENSORS = (
@@ -93,9 +89,7 @@ TENSORS = (
 )  # fmt: skip
 
 
-def pack(
-    rows: Sequence[Row], columns: Mapping[str, np.ndarray] | None = None, share_prefix: bool = False
-) -> Batch:
+def pack(rows: Sequence[Row], columns: Mapping[str, np.ndarray] | None = None, share_prefix: bool = False) -> Batch:
     """Lay rows end to end in one pack; with `share_prefix`, what they all begin with is laid once.
 
     Sharing is for causal models only: in a bidirectional one the prefix would depend on what follows it.

@@ -66,9 +66,7 @@ def _unseen(counts: Mapping[str, Counter[str]]) -> list[str]:
     for name in ("validation", "test"):
         unseen = sorted(set(counts[name]) - set(counts["train"]))
         if unseen:
-            notes.append(
-                f"labels of {name} that train does not have, and no model can learn: {_list(unseen)}"
-            )
+            notes.append(f"labels of {name} that train does not have, and no model can learn: {_list(unseen)}")
     return notes
 
 

@@ -21,9 +21,7 @@ def write_examples(path: Path, examples: Sequence[Example], more: dict[str, list
     import pyarrow.parquet as pq
 
     columns = {name: [_cell(name, getattr(example, name)) for example in examples] for name in FIELDS}
-    schema = pa.schema(
-        [(name, _kind(name)) for name in columns] + [(name, pa.string()) for name in more or ()]
-    )
+    schema = pa.schema([(name, _kind(name)) for name in columns] + [(name, pa.string()) for name in more or ()])
     pq.write_table(pa.table(columns | (more or {}), schema=schema), path, compression="zstd")
 
 

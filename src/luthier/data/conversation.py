@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from luthier.data.example import Example
-from luthier.data.template import Messages, Template, Tools
+from luthier.data.template import Feature, Messages, Template, Tools
 from luthier.errors import DataError
 
 Conversation = tuple[list[dict[str, Any]], Tools]
@@ -34,10 +34,10 @@ def for_template(template: Template, messages: Messages, tools: Tools) -> Conver
     Raises DataError where the template would leave out tools, tool calls, a system turn or reasoning.
     """
     plain = [_message(message, template) for message in messages]
-    if tools and not template.supports_tools:
-        raise _unwritten("tools", "Remove them", "them")
-    if any(message["role"] == "system" for message in plain) and not template.supports_system:
-        raise _unwritten("a system turn", "Put it into the first user turn", "it")
+    if tools:
+        _require(template, "tools", "Remove them")
+    if any(message["role"] == "system" for message in plain):
+        _require(template, "a system turn", "Put it into the first user turn")
     return plain, [dict(tool) for tool in tools] if tools else None
 
 
@@ -48,16 +48,16 @@ def _message(message: Mapping[str, Any], template: Template) -> dict[str, Any]:
     plain["content"] = _content(message.get("content"))
     calls = plain.get("tool_calls")
     if calls:
+        _require(template, "tool calls", "Remove the row")
         form = template.call_form
-        if form is None:
-            raise _unwritten("tool calls", "Remove the row", "them")
+        assert form is not None
         plain["tool_calls"] = [_call(call, form.arguments_as_text) for call in calls]
         plain["content"] = plain["content"] or form.empty_content
     elif plain["content"] is None:
         what = f"has {_article(plain['role'])} turn without content"
         raise DataError(what, mend="Give the turn a `content`, or remove it")
-    if plain.get("reasoning_content") and not template.supports_reasoning:
-        raise _unwritten("`reasoning_content`", "Put it into `content` as <think>…</think>", "it")
+    if plain.get("reasoning_content"):
+        _require(template, "`reasoning_content`", "Put it into `content` as <think>…</think>")
     return plain
 
 
@@ -68,9 +68,7 @@ def _content(content: Any) -> str | None:
         isinstance(part, Mapping) and part.get("type") == "text" for part in content
     ):
         return "".join(part["text"] for part in content)
-    raise DataError(
-        "has a message whose content is not text", mend="Only text can be learnt: remove images and sound"
-    )
+    raise DataError("has a message whose content is not text", mend="Only text can be learnt: remove images and sound")
 
 
 def _call(call: Mapping[str, Any], as_text: bool) -> dict[str, Any]:
@@ -86,9 +84,11 @@ def _call(call: Mapping[str, Any], as_text: bool) -> dict[str, Any]:
     return {**call, "function": function}
 
 
-def _unwritten(what: str, mend: str, it: str) -> DataError:
-    other = f"or give a `chat_template` that writes {it}, or choose a base model whose template does"
-    return DataError(f"has {what}, which the chat template does not write", mend=f"{mend}, {other}")
+def _require(template: Template, feature: Feature, mend: str) -> None:
+    refusal = template.refusal(feature)
+    if refusal is not None:
+        other = "or give a `chat_template` that writes this, or choose a base model whose template does"
+        raise DataError(f"has {feature}, which the chat template {refusal}", mend=f"{mend}, {other}")
 
 
 def _article(role: str) -> str:

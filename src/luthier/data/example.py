@@ -74,9 +74,7 @@ class Example:
         """All fields that are set, as plain JSON-ready values."""
         default = Example(row_id="")
         return {
-            f.name: getattr(self, f.name)
-            for f in fields(self)
-            if getattr(self, f.name) != getattr(default, f.name)
+            f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != getattr(default, f.name)
         }
 
 

@@ -22,9 +22,7 @@ NAMED_ROWS = 5
 class Gather:
     """Takes rows one by one; `finish` makes the arrays."""
 
-    def __init__(
-        self, tokens: Tokens, objective: Objective, sequence_len: int | None, truncation: Truncation
-    ) -> None:
+    def __init__(self, tokens: Tokens, objective: Objective, sequence_len: int | None, truncation: Truncation) -> None:
         self._tokens, self._objective = tokens, objective
         self._limit, self._truncation = sequence_len, truncation
         self._added = frozenset(tokens.added.values())
@@ -87,9 +85,7 @@ class Gather:
         ids = [index for _, piece in pieces for index in piece.ids]
         if self._objective == "pretrain":
             if self._eos is None:
-                raise ModelError(
-                    "the tokenizer names no eos token", mend="Name `eos_token` in tokenizer_config.json"
-                )
+                raise ModelError("the tokenizer names no eos token", mend="Name `eos_token` in tokenizer_config.json")
             ids += [self._eos] if ids[-1:] != [self._eos] else []
         if not ids:
             raise DataError("has no tokens", example.row_id, "Remove the row: its text is empty")

@@ -84,9 +84,7 @@ def _task(sources: Sequence[Source], recipe: Recipe) -> Task:
     other = next((source for source in sources if TASKS[source.detected] != task), None)
     if other is not None:
         what = f"its rows are of type {other.detected}, and those of {first.path} of type {first.detected}"
-        raise DataError(
-            what, str(other.path), "Train on them in separate runs, or set `type` if one is read wrongly"
-        )
+        raise DataError(what, str(other.path), "Train on them in separate runs, or set `type` if one is read wrongly")
     if recipe.objective.type == "classify" and task != "classify":
         mend = "Set `type: classification`, `field_text` and `field_label` on the entry, or `objective: sft`"
         what = f"`classify` needs rows with labels, and these are of type {first.detected} ({first.why})"
@@ -130,9 +128,7 @@ def _cut(splits: Splits, recipe: Recipe) -> list[str]:
     splits.update(parts)
     if not all(parts[name] for name, share in shares.items() if share):
         what = f"{rows} different rows or groups are too few to cut {' and '.join(shares)} from"
-        raise DataError(
-            what, "data", f"Give at least {needed}, or entries with `split: test` and `split: validation`"
-        )
+        raise DataError(what, "data", f"Give at least {needed}, or entries with `split: test` and `split: validation`")
     return [_said(name, share, len(parts[name]), rows, words, recipe) for name, share in shares.items()]
 
 

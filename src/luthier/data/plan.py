@@ -78,7 +78,5 @@ def _weight(message: Mapping[str, Any]) -> float:
     weight = message.get("weight")
     weight = 1.0 if weight is None else weight
     if not isinstance(weight, int | float) or weight < 0:
-        raise DataError(
-            f"has a message with weight {weight!r}", mend="Weights are 0, 1, or another number above 0"
-        )
+        raise DataError(f"has a message with weight {weight!r}", mend="Weights are 0, 1, or another number above 0")
     return float(weight)

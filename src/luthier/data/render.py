@@ -57,12 +57,12 @@ class Renderer:
     @property
     def supports_tools(self) -> bool:
         """Whether the chat template writes tools; rows with tools are refused where it does not."""
-        return self._template is not None and self._template.supports_tools
+        return self._template is not None and self._template.refusal("tools") is None
 
     @property
     def supports_system(self) -> bool:
         """Whether the chat template writes a system turn; rows with one are refused where it does not."""
-        return self._template is not None and self._template.supports_system
+        return self._template is not None and self._template.refusal("a system turn") is None
 
     @cached_property
     def eos_ids(self) -> tuple[int, ...]:
@@ -135,9 +135,7 @@ class Renderer:
 
     def _chat(self) -> tuple[Template, Turns]:
         if self._template is None or self._turns is None:
-            mend = (
-                "Use a model that writes text, or `objective: classify`; a `chat_template` can be given too"
-            )
+            mend = "Use a model that writes text, or `objective: classify`; a `chat_template` can be given too"
             raise ModelError("the model has neither a chat template nor an end-of-text token", mend=mend)
         return self._template, self._turns
 

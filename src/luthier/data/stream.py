@@ -55,9 +55,7 @@ class Stream:
         """The numbers of the rows of a step, over all ranks."""
         first = step * self.batch_size
         places = range(first, min(first + self.batch_size, self.total))
-        return [
-            int(_order(self.seed, place // self.count, self.count)[place % self.count]) for place in places
-        ]
+        return [int(_order(self.seed, place // self.count, self.count)[place % self.count]) for place in places]
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must find unchanged to go on: the data and the order."""
@@ -87,10 +85,7 @@ def packed(
 
     def make(numbers: Sequence[int]) -> list[Batch]:
         parts = cut((int(lengths[i]) for i in numbers), budget)
-        return [
-            pack([Row(*rows.row(numbers[i]), numbers[i]) for i in part], columns, share_prefix)
-            for part in parts
-        ]
+        return [pack([Row(*rows.row(numbers[i]), numbers[i]) for i in part], columns, share_prefix) for part in parts]
 
     return make
 

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from jinja2 import TemplateError, nodes
 from jinja2.ext import Extension
@@ -20,6 +20,7 @@ from luthier.errors import DataError
 
 Messages = Sequence[Mapping[str, Any]]
 Tools = Sequence[Mapping[str, Any]] | None
+Feature = Literal["tools", "tool calls", "a system turn", "`reasoning_content`"]
 
 CHATML = (
     "{% for message in messages %}"
@@ -41,6 +42,22 @@ _MARK = secrets.token_hex(8)
 _OPEN, _CLOSE = f"\0{_MARK}(", f"\0{_MARK})"
 
 
+def _tool(name: str) -> dict[str, Any]:
+    function = {"name": name, "description": "-", "parameters": {"type": "object", "properties": {}}}
+    return {"type": "function", "function": function}
+
+
+PROBES: dict[str, tuple[Messages, Tools]] = {
+    "tools": ([USER], [_tool(SENTINEL)]),
+    "a system turn": ([{"role": "system", "content": SENTINEL}, USER], None),
+    "`reasoning_content`": (
+        [USER, {"role": "assistant", "content": "Hi", "reasoning_content": SENTINEL}],
+        None,
+    ),
+}
+"""What a template is given to see whether it writes the sentinel in a place that many leave out."""
+
+
 class CallForm(NamedTuple):
     """What a template takes for the content of an answer that is only tool calls, and for their arguments."""
 
@@ -59,6 +76,7 @@ class Template:
         self.source = source
         self._special = dict(special_tokens)
         self._template = _ENVIRONMENT.from_string(source)
+        self._refusals: dict[Feature, str | None] = {}
 
     def text(self, messages: Messages, tools: Tools = None, *, prompt: bool = False) -> str:
         """The conversation as text; with `prompt`, up to where the assistant begins to write.
@@ -84,38 +102,24 @@ class Template:
     def _render(self, messages: Messages, tools: Tools, **flags: bool) -> str:
         flags = {"add_generation_prompt": False, **flags}
         try:
-            return self._template.render(
-                messages=messages, tools=tools, documents=None, **flags, **self._special
-            )
+            return self._template.render(messages=messages, tools=tools, documents=None, **flags, **self._special)
         except Exception as error:  # a template is foreign code: what it raises is not known
             reason = str(error) if isinstance(error, TemplateError) else f"{type(error).__name__}: {error}"
             mend = "Change the messages, or give another `chat_template` in the recipe"
             raise DataError(f"the chat template cannot write these messages ({reason})", mend=mend) from error
 
-    @cached_property
-    def supports_tools(self) -> bool:
-        """Whether the template writes the tools it is given."""
-        return self._writes([USER], [_tool(SENTINEL)])
-
-    @cached_property
-    def supports_tool_calls(self) -> bool:
-        """Whether the template writes an assistant's tool calls."""
-        return self.call_form is not None
+    def refusal(self, feature: Feature) -> str | None:
+        """Why rows with `feature` cannot be taken: the template does not write it, or fails on it."""
+        if feature == "tool calls":
+            return None if self.call_form else self._refuses_call(CALL_FORMS[-1])
+        if feature not in self._refusals:
+            self._refusals[feature] = self._refuses(*PROBES[feature])
+        return self._refusals[feature]
 
     @cached_property
     def call_form(self) -> CallForm | None:
         """How the template wants an answer that is only tool calls; None where it writes none."""
-        return next((form for form in CALL_FORMS if self._writes_call(form)), None)
-
-    @cached_property
-    def supports_system(self) -> bool:
-        """Whether the template writes a system message."""
-        return self._writes([{"role": "system", "content": SENTINEL}, USER])
-
-    @cached_property
-    def supports_reasoning(self) -> bool:
-        """Whether the template writes `reasoning_content` of the last answer."""
-        return self._writes([USER, {"role": "assistant", "content": "Hello", "reasoning_content": SENTINEL}])
+        return next((form for form in CALL_FORMS if self._refuses_call(form) is None), None)
 
     @cached_property
     def has_tags(self) -> bool:
@@ -127,17 +131,17 @@ class Template:
         """Whether the template may write today's date."""
         return "strftime_now" in self.source
 
-    def _writes_call(self, form: CallForm) -> bool:
+    def _refuses_call(self, form: CallForm) -> str | None:
         arguments = json.dumps(ARGUMENTS) if form.arguments_as_text else ARGUMENTS
         call = {"id": "call00001", "type": "function", "function": {"name": SENTINEL, "arguments": arguments}}
         answer = {"role": "assistant", "content": form.empty_content, "tool_calls": [call]}
-        return self._writes([USER, answer], [_tool("other")])
+        return self._refuses([USER, answer], [_tool("other")])
 
-    def _writes(self, messages: Messages, tools: Tools = None) -> bool:
+    def _refuses(self, messages: Messages, tools: Tools) -> str | None:
         try:
-            return SENTINEL in self.text(messages, tools)
-        except DataError:
-            return False
+            return None if SENTINEL in self.text(messages, tools) else "does not write"
+        except DataError as error:
+            return f"cannot write ({error.__cause__})"
 
 
 class _Generation(Extension):
@@ -156,11 +160,6 @@ class _Generation(Extension):
         return f"{_OPEN}{text}{_CLOSE}" if context.get("mark_answers") else text
 
 
-def _tool(name: str) -> dict[str, Any]:
-    function = {"name": name, "description": "-", "parameters": {"type": "object", "properties": {}}}
-    return {"type": "function", "function": function}
-
-
 def _raise_exception(message: str) -> None:
     raise TemplateError(message)
 
@@ -172,9 +171,7 @@ def _strftime_now(pattern: str) -> str:
 def _tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None,
             sort_keys: bool = False) -> str:  # fmt: skip
     """Without Jinja's escapes of <, > and &, which a model should not learn."""
-    return json.dumps(
-        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
-    )
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def _environment() -> ImmutableSandboxedEnvironment:

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,24 +37,20 @@ class Tokens:
         try:
             tokenizer = Tokenizer.from_str(raw)
         except Exception as error:  # `tokenizers` raises bare Exceptions
-            raise ModelError(
-                f"cannot be read ({error})", str(folder / "tokenizer.json"), "Copy it again"
-            ) from error
+            raise ModelError(f"cannot be read ({error})", str(folder / "tokenizer.json"), "Copy it again") from error
         tokenizer.no_padding()
         tokenizer.no_truncation()
         config = _json(folder / "tokenizer_config.json")
         special = _special_tokens({**_json(folder / "special_tokens_map.json"), **config})
         key = raw + json.dumps(special, sort_keys=True)
         stops = _stop_ids(tokenizer, special, folder)
-        return cls(
-            tokenizer, special, stops, _template(folder, config), hashlib.sha256(key.encode()).hexdigest()
-        )
+        return cls(tokenizer, special, stops, _template(folder, config), hashlib.sha256(key.encode()).hexdigest())
 
     def id_of(self, name: str) -> int | None:
         """The id of special token `name` (`bos_token`, …), None where the model has none."""
         return self.tokenizer.token_to_id(self.special[name]) if name in self.special else None
 
-    @property
+    @cached_property
     def added(self) -> dict[str, int]:
         """Tokens that are found in a text before anything else, such as <|im_end|>, and their ids."""
         return {token.content: index for index, token in self.tokenizer.get_added_tokens_decoder().items()}
@@ -63,13 +60,13 @@ class Tokens:
         names = sorted(self.added, key=len, reverse=True)
         return re.compile("|".join(map(re.escape, names)) or r"(?!)")
 
-    @property
+    @cached_property
     def adds_bos(self) -> bool:
         """Whether the tokenizer itself opens a text with bos."""
         opening = self.tokenizer.encode("", add_special_tokens=True).ids
         return bool(opening) and opening[0] == self.id_of("bos_token")
 
-    @property
+    @cached_property
     def splits(self) -> bool:
         """Whether a text may be encoded in two parts: not where every part would get a space before it."""
         first = self.tokenizer.encode("a", add_special_tokens=False).tokens[:1]
@@ -84,9 +81,7 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(
-            f"cannot be read ({error})", str(path), "Copy it from where the model came"
-        ) from error
+        raise ModelError(f"cannot be read ({error})", str(path), "Copy it from where the model came") from error
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -96,16 +91,12 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(_read(path)))
     except (TypeError, ValueError) as error:
-        raise ModelError(
-            f"is not a JSON object ({error})", str(path), "Copy it from where the model came"
-        ) from error
+        raise ModelError(f"is not a JSON object ({error})", str(path), "Copy it from where the model came") from error
 
 
 def _special_tokens(config: dict[str, Any]) -> dict[str, str]:
     tokens = {name: value for name, value in config.items() if name.endswith("_token")}
-    texts = {
-        name: value.get("content") if isinstance(value, dict) else value for name, value in tokens.items()
-    }
+    texts = {name: value.get("content") if isinstance(value, dict) else value for name, value in tokens.items()}
     return {name: text for name, text in texts.items() if isinstance(text, str)}
 
 

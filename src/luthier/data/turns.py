@@ -62,9 +62,7 @@ class Turns:
 
     def starts(self, messages: Messages, tools: Tools, text: str) -> dict[int, int]:
         """Number of each assistant message → where in `text` it begins; only those that can be told."""
-        found = {
-            i: self._start(messages[:i], tools, text) for i, turn in enumerate(messages) if _is_answer(turn)
-        }
+        found = {i: self._start(messages[:i], tools, text) for i, turn in enumerate(messages) if _is_answer(turn)}
         return {i: start for i, start in found.items() if start is not None}
 
     def spans(
@@ -113,9 +111,7 @@ class Turns:
     def _after_answer(self, messages: Messages) -> str:
         _, found, after = self._template.text(messages).partition(SENTINEL)
         if not found:
-            raise DataError(
-                "the chat template does not write what an assistant says", mend="Give another one"
-            )
+            raise DataError("the chat template does not write what an assistant says", mend="Give another one")
         return after
 
     def _start(self, before: Messages, tools: Tools, text: str) -> int | None:
@@ -160,9 +156,7 @@ class Turns:
         other = self._added.match(text, body)
         return other.end() if other else None
 
-    def _tagged(
-        self, messages: Messages, tools: Tools, text: str, wanted: Collection[int]
-    ) -> dict[int, Span]:
+    def _tagged(self, messages: Messages, tools: Tools, text: str, wanted: Collection[int]) -> dict[int, Span]:
         numbers = [i for i, turn in enumerate(messages) if _is_answer(turn)]
         marked, found = self._template.tagged(messages, tools)
         if marked != text or len(found) != len(numbers):
@@ -175,9 +169,7 @@ class Turns:
         what = f"the chat template writes message {index + 1} differently once the conversation goes on"
         prompt = self._prompt(messages[:index], tools)
         if prompt is not None and not text.startswith(prompt):
-            same = next(
-                (i for i, pair in enumerate(zip(prompt, text, strict=False)) if pair[0] != pair[1]), 0
-            )
+            same = next((i for i, pair in enumerate(zip(prompt, text, strict=False)) if pair[0] != pair[1]), 0)
             at = max(same - 10, 0)
             what = (
                 f"before message {index + 1} the chat template writes {prompt[at : at + SHOWN]!r} as a "
@@ -187,9 +179,7 @@ class Turns:
 
     def _with_terminator(self, text: str, start: int, end: int) -> Span:
         """A marked answer, up to the last added token in it or else the one right behind it."""
-        inside = [
-            token for token in self._added.finditer(text, start, end) if not text[token.end() : end].strip()
-        ]
+        inside = [token for token in self._added.finditer(text, start, end) if not text[token.end() : end].strip()]
         token = inside[-1] if inside else self._added.match(text, end)
         if token is None:
             raise DataError(

@@ -123,9 +123,7 @@ def content_id(prepared: Prepared) -> str:
 def _write_files(target: Path, prepared: Prepared, manifest: dict[str, Any]) -> None:
     for name in SPLITS:
         write_examples(target / f"{name}.parquet", prepared.splits[name])
-    columns = {
-        name: [getattr(reject, name) for reject in prepared.rejects] for name in ("step", "reason", "kind")
-    }
+    columns = {name: [getattr(reject, name) for reject in prepared.rejects] for name in ("step", "reason", "kind")}
     write_examples(target / "rejects.parquet", [reject.example for reject in prepared.rejects], columns)
     write_json(target / "manifest.json", manifest)
 

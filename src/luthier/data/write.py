@@ -27,9 +27,7 @@ def write(examples: Sequence[Example], path: Path, type: str) -> None:
     if type not in FORMATS:
         raise DataError(f"the type {type!r} is not known", mend=f"Known types: {', '.join(FORMATS)}")
     if path.suffix not in WRITERS:
-        raise DataError(
-            f"files of type {path.suffix!r} are not written", str(path), f"Known: {', '.join(WRITERS)}"
-        )
+        raise DataError(f"files of type {path.suffix!r} are not written", str(path), f"Known: {', '.join(WRITERS)}")
     rows = [FORMATS[type].write(example) for example in examples]
     write_atomic(path, WRITERS[path.suffix](rows, path))
 

@@ -10,7 +10,12 @@ from __future__ import annotations
 import ctypes
 import platform
 
-SETTINGS = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, 1 << 30), "M_TOP_PAD": (-2, 256 << 20), "M_ARENA_MAX": (-8, 1)}
+SETTINGS = {
+    "M_MMAP_MAX": (-4, 0),
+    "M_TRIM_THRESHOLD": (-1, 1 << 30),
+    "M_TOP_PAD": (-2, 256 << 20),
+    "M_ARENA_MAX": (-8, 1),
+}
 """mallopt(3): option number and value."""
 
 

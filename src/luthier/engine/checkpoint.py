@@ -72,7 +72,11 @@ class Checkpoints:
             "step": report.step, "history": self.history, "seconds": self.seconds, "tokens": self.tokens,
             "reason": None if reason == PAUSED else reason, "stream": stream.state(), "random": plain,
         }  # fmt: skip
-        tensors = {"weights": policy.trainable(), "optimizer": plan.state(), "random": generators}
+        tensors: dict[str, Mapping[str, Tensor]] = {
+            "weights": policy.trainable(),
+            "optimizer": plan.state(),
+            "random": generators,
+        }
         write(self.folder, f"step-{report.step:08d}", tensors, state)
 
     def keep_best(self, policy: Policy, step: int) -> None:
@@ -133,7 +137,10 @@ def _flush(path: Path) -> None:
 
 def _random_state() -> tuple[dict[str, Tensor], list[Any]]:
     kind, keys, *rest = np.random.get_state()
-    generators = {"torch": torch.get_rng_state(), "numpy": torch.from_numpy(np.asarray(keys).astype(np.int64))}
+    generators = {
+        "torch": torch.get_rng_state(),
+        "numpy": torch.from_numpy(np.asarray(keys).astype(np.int64)),
+    }
     if torch.cuda.is_available():
         generators["cuda"] = torch.cuda.get_rng_state()
     version, state, gauss = random.getstate()

@@ -63,7 +63,7 @@ def train(
         for batch in batches:
             scored = objective.score(policy, batch)
             report.add(batch, scored)
-            plan.backward(sum(term.sum() / (units[name] or 1.0) for name, term in scored.terms.items()))
+            plan.backward([term.sum() / (units[name] or 1.0) for name, term in scored.terms.items()])
         report.close(plan.step(step))
         reasons = [hook(report, policy) for hook in hooks]
         step += 1

@@ -25,16 +25,19 @@ class Plan:
         self.settings, self.parameters, self.steps = settings, parameters, steps
         matrices = [p for p in parameters.values() if p.ndim > 1]
         vectors = [p for p in parameters.values() if p.ndim <= 1]
-        groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+        groups = [
+            {"params": matrices, "weight_decay": settings.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
         self.peak = float(settings.learning_rate)
         self.optimizer = torch.optim.AdamW(
             [group for group in groups if group["params"]], lr=self.peak, eps=settings.adam_epsilon,
             betas=(settings.adam_beta1, settings.adam_beta2), fused=True,
         )  # fmt: skip
 
-    def backward(self, loss: Tensor) -> None:
-        """Add a micro-batch's gradients to those of the step."""
-        loss.backward()
+    def backward(self, losses: list[Tensor]) -> None:
+        """Add the gradients of a micro-batch's losses to those of the step."""
+        torch.stack(losses).sum().backward()
 
     def step(self, step: int) -> dict[str, float]:
         """Apply the summed gradients of step `step` (from 0) and clear them; returns `grad_norm` and `learning_rate`.

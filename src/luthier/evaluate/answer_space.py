@@ -23,9 +23,8 @@ MAX_UNSEEN = 0.05
 class AnswerSpace:
     """All answers that a task allows: one of `options`, or JSON with one of `fields[name]` for each name.
 
-    `kind` None: not closed, and `reason` says why. Field values are JSON texts (`"high"` with its quotes);
-    the answer is `literals[0] + value of the first field + literals[1] + … + literals[-1]`, as in the
-    training answers.
+    `kind` None: not closed, and `reason` says why. Field values are JSON texts (`"high"` with its quotes); the
+    answer is `literals[0] + value of the first field + literals[1] + … + literals[-1]`, as in the training answers.
     """
 
     kind: Literal["labels", "json"] | None
@@ -80,8 +79,8 @@ def answer_space(train: Sequence[Example]) -> AnswerSpace:
 def closed_values(values: Sequence[str]) -> tuple[str, ...] | str:
     """The different values, sorted, where they form a closed set; else a phrase that says why they do not.
 
-    The chance that the next value is a new one is about the share of values seen once (Good 1953, The
-    population frequencies of species and the estimation of population parameters).
+    The chance that the next value is a new one is about the share of values seen once (Good 1953, The population
+    frequencies of species and the estimation of population parameters).
     """
     counts = Counter(values)
     unseen = sum(count == 1 for count in counts.values()) / len(values)
@@ -93,8 +92,7 @@ def closed_values(values: Sequence[str]) -> tuple[str, ...] | str:
 
 
 def json_parts(text: str) -> Parts | None:
-    """Takes a text with one JSON object apart at its top-level values; None where there is no whole
-    object."""
+    """Takes a text with one JSON object apart at its top-level values; None where there is no whole object."""
     decoder = json.JSONDecoder()
     names: list[str] = []
     values: list[str] = []

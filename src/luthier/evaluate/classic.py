@@ -1,5 +1,4 @@
-"""The baseline without a language model: TF-IDF and logistic regression, wherever the answers form a closed
-set."""
+"""The baseline without a language model: TF-IDF and logistic regression, wherever the answers form a closed set."""
 
 from __future__ import annotations
 
@@ -25,8 +24,8 @@ class NotApplicable:
 def classic(train: Sequence[Example], tests: Sequence[Example]) -> list[Answer] | NotApplicable:
     """Learns from the training rows and answers the test rows; deterministic.
 
-    One classifier for a label or a short answer, one per label where a row has several, one per field for
-    JSON (then written in the form of the training answers).
+    One classifier for a label or a short answer, one per label where a row has several, one per field for JSON
+    (then written in the form of the training answers).
     """
     several = any(example.labels is not None for example in train)
     space = answer_space(train)
@@ -82,11 +81,11 @@ def _classify(seen: Any, targets: Sequence[str], unseen: Any) -> list[str]:
 
 
 def _fit(seen: Any, targets: Sequence[Any]) -> Any:
-    """Softmax regression with a weak penalty; where its limit of steps ends the fit, that is close enough
-    here."""
+    """Softmax regression with a weak penalty; where its limit of steps ends the fit, that is close enough here."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
-    with warnings.catch_warnings():
+    with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return LogisticRegression(C=10, tol=1e-3, max_iter=100).fit(seen, targets)

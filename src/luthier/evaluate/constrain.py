@@ -20,8 +20,8 @@ MAX_ANSWERS = 20_000
 class AllowedTokens:
     """The token ids that keep an answer within a closed set.
 
-    `encode` turns text into ids without special tokens, as the answer stands after the prompt; `eos_ids` end
-    an answer. Raises DataError where a JSON answer cannot be cut into its fields between two tokens.
+    `encode` turns text into ids without special tokens, as the answer stands after the prompt; `eos_ids` end an
+    answer. Raises DataError where a JSON answer cannot be cut into its fields between two tokens.
     """
 
     def __init__(self, space: AnswerSpace, encode: Encode, eos_ids: Sequence[int]) -> None:
@@ -33,8 +33,7 @@ class AllowedTokens:
         self._eos_ids = list(eos_ids)
 
     def allowed(self, generated: Sequence[int]) -> list[int]:
-        """The ids that may follow `generated`, sorted; the ids that end the answer are among them where it is
-        whole.
+        """The ids that may follow `generated`, sorted; the ids that end the answer are among them where it is whole.
 
         Raises ValueError where `generated` itself is not the beginning of an answer.
         """
@@ -75,8 +74,7 @@ def _by_field(space: AnswerSpace, encode: Encode) -> list[list[str]]:
 
 
 def _cuts(space: AnswerSpace, encode: Encode) -> list[int]:
-    """Where in each literal but the last a part begins, so that the parts' ids are together those of the
-    whole."""
+    """Where in each literal but the last a part begins, so that the parts' ids are together those of the whole."""
     rows = _every_value(space)
     rests = [space.compose(values) for values in rows]
     cuts = [0]

@@ -1,8 +1,7 @@
 """F1 over a whole test split, for one label or several per row.
 
-F1 of a class is 2·TP / (2·TP + FP + FN). `macro_f1` is its mean over the classes that occur among the
-references (scikit-learn's `f1_score` with `labels` set to those); `micro_f1` pools all classes before
-dividing.
+F1 of a class is 2·TP / (2·TP + FP + FN). `macro_f1` is its mean over the classes that occur among the references
+(scikit-learn's `f1_score` with `labels` set to those); `micro_f1` pools all classes before dividing.
 """
 
 from __future__ import annotations
@@ -51,8 +50,8 @@ def paired_f1(
 ) -> Contrast:
     """F1 tuned minus baseline: paired percentile bootstrap, guarded by swapping the two solvers' predictions.
 
-    Yeh (2000), More accurate tests for the statistical significance of result differences: the swap is done
-    at random within a row (or group), and is exact where the solvers are exchangeable.
+    Yeh (2000), More accurate tests for the statistical significance of result differences: the swap is done at
+    random within a row (or group), and is exact where the solvers are exchangeable.
     """
     classes = sorted(set().union(*references, *tuned, *baseline))
     rows_NK = np.hstack([_columns(references, answers, classes) for answers in (tuned, baseline)])
@@ -68,9 +67,7 @@ def paired_f1(
     low, high = ends(resampled_B, confidence)
     p = max(two_sided_p(resampled_B, 0.0), two_sided_p(swapped_B, value, tolerance=1e-9))
     interval = Interval(value, min(low, value), max(high, value))
-    return guarded(
-        interval, p, confidence, "paired bootstrap interval, permutation test by swapping predictions"
-    )
+    return guarded(interval, p, confidence, "paired bootstrap interval, permutation test by swapping predictions")
 
 
 def _columns(references: LabelSets, predictions: LabelSets, classes: Sequence[str]) -> Floats:
@@ -93,6 +90,4 @@ def _f1(sums_BK: Floats, metric: str) -> Floats:
     if metric == "micro_f1":
         return hits.sum(axis=1) / np.maximum(sizes.sum(axis=1), 1)
     present = wanted > 0.5
-    return np.where(present, hits / np.maximum(sizes, 1), 0.0).sum(axis=1) / np.maximum(
-        present.sum(axis=1), 1
-    )
+    return np.where(present, hits / np.maximum(sizes, 1), 0.0).sum(axis=1) / np.maximum(present.sum(axis=1), 1)

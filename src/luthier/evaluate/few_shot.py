@@ -1,5 +1,4 @@
-"""Examples in the prompt: the most similar training rows of each test row, as earlier turns of the
-conversation."""
+"""Examples in the prompt: the most similar training rows of each test row, as earlier turns of the conversation."""
 
 from __future__ import annotations
 
@@ -17,8 +16,8 @@ BLOCK_ROWS = 512
 def similar(train: Sequence[Example], tests: Sequence[Example], shots: int) -> list[list[Example]]:
     """For each test row its `shots` most similar training rows by TF-IDF cosine, the most similar last.
 
-    A training row that asks the same question is never among them, as it would give the answer away, nor is
-    one without an answer. Of equally similar rows the earlier ones are taken. Fewer where there are fewer.
+    A training row that asks the same question is never among them, as it would give the answer away, nor is one
+    without an answer. Of equally similar rows the earlier ones are taken. Fewer where there are fewer.
     """
     import numpy as np
 
@@ -40,8 +39,7 @@ def similar(train: Sequence[Example], tests: Sequence[Example], shots: int) -> l
 
 
 def with_shots(example: Example, shots: Sequence[Example], system: str | None = None) -> list[dict[str, Any]]:
-    """The messages that ask `example` after showing `shots`: system, then the shots' turns, then the
-    question.
+    """The messages that ask `example` after showing `shots`: system, then the shots' turns, then the question.
 
     The system message is the example's own, else `system`; those of the shots are left out.
     """

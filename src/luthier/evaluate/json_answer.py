@@ -11,8 +11,8 @@ from luthier.evaluate.questions import normalise
 def first_object(text: str) -> dict[str, Any] | None:
     """The first JSON object in the text: from the first `{` at which a valid object starts to its `}`.
 
-    What stands before or after it (code fences, explanations) is ignored. Strict JSON: no single quotes,
-    comments, trailing commas or NaN. None where there is no object.
+    What stands before or after it (code fences, explanations) is ignored. Strict JSON: no single quotes, comments,
+    trailing commas or NaN. None where there is no object.
     """
     decoder = json.JSONDecoder(parse_constant=_refuse)
     start = text.find("{")
@@ -31,8 +31,7 @@ def fields_equal(reference: dict[str, Any], prediction: dict[str, Any] | None) -
 
 
 def same(a: Any, b: Any) -> bool:
-    """JSON equality: 1 equals 1.0 and not true; objects ignore key order; strings are normalised as in
-    exact_match."""
+    """JSON equality: 1 equals 1.0 and not true; objects ignore key order; strings are normalised as in exact_match."""
     if isinstance(a, str) and isinstance(b, str):
         return normalise(a) == normalise(b)
     if isinstance(a, bool) or isinstance(b, bool):

@@ -24,9 +24,7 @@ from luthier.evaluate.resample import (
 TINY = float(np.finfo(float).tiny)
 
 
-def weighted_mean(
-    scores_N: Floats, weights_N: Floats, groups: Sequence[str | None], confidence: float
-) -> Interval:
+def weighted_mean(scores_N: Floats, weights_N: Floats, groups: Sequence[str | None], confidence: float) -> Interval:
     """Σ score·weight / Σ weight with the studentised bootstrap interval of `bootstrap_t`."""
     units_GK = by_group(np.stack([scores_N * weights_N, weights_N], axis=1), groups)
     value, error, t_B = bootstrap_t(units_GK, resamples(confidence))
@@ -34,14 +32,11 @@ def weighted_mean(
     return Interval(value, value - t_high * error, value - t_low * error)
 
 
-def paired_mean(
-    differences_N: Floats, weights_N: Floats, groups: Sequence[str | None], confidence: float
-) -> Contrast:
+def paired_mean(differences_N: Floats, weights_N: Floats, groups: Sequence[str | None], confidence: float) -> Contrast:
     """Σ difference·weight / Σ weight with the studentised bootstrap interval, guarded by a sign-flip test.
 
-    The bootstrap allows for skewed differences. Flipping the sign of each unit's difference at random, that
-    is swapping the two solvers (Fisher 1935), is exact where they are exchangeable, also with few rows or
-    many ties.
+    The bootstrap allows for skewed differences. Flipping the sign of each unit's difference at random, that is
+    swapping the two solvers (Fisher 1935), is exact where they are exchangeable, also with few rows or many ties.
     """
     units_GK = by_group(np.stack([differences_N * weights_N, weights_N], axis=1), groups)
     times = resamples(confidence)
@@ -53,12 +48,11 @@ def paired_mean(
 
 
 def bootstrap_t(units_GK: Floats, times: int) -> tuple[float, float, Floats]:
-    """The ratio of the two column sums, its linearised standard error, and `times` studentised resampled
-    ratios.
+    """The ratio of the two column sums, its linearised standard error, and `times` studentised resampled ratios.
 
-    Hall (1988), Theoretical comparison of bootstrap confidence intervals; the standard error of a ratio is
-    from Cochran (1977), Sampling Techniques, 6.4. A resample's standard error counts as at least a tenth of
-    the sample's, so that resamples without spread stay finite. Raises DataError for fewer than two units.
+    Hall (1988), Theoretical comparison of bootstrap confidence intervals; the standard error of a ratio is from
+    Cochran (1977), Sampling Techniques, 6.4. A resample's standard error counts as at least a tenth of the
+    sample's, so that resamples without spread stay finite. Raises DataError for fewer than two units.
     """
     num_units = len(units_GK)
     if num_units < 2:

@@ -29,10 +29,9 @@ from luthier.evaluate.scores import (
 def compare(tuned: Scores, baseline: Scores, metric: str, confidence: float = 0.95) -> Delta:
     """How much better `tuned` is, paired by row id: positive is better, also for nll.
 
-    The interval excludes 0 exactly where `p <= 1 - confidence`. Raises DataError where the rows are not the
-    same.
+    The interval excludes 0 exactly where `p <= 1 - confidence`. Raises DataError where the rows are not the same.
     """
-    ours, theirs = _pairs(tuned, baseline, metric)
+    ours, theirs = pairs(tuned, baseline, metric)
     groups = [row.group for row in ours]
     if metric in F1_METRICS:
         contrast = _f1_contrast(ours, theirs, metric, confidence)
@@ -46,15 +45,12 @@ def compare(tuned: Scores, baseline: Scores, metric: str, confidence: float = 0.
 
 
 def best_baseline(solvers: Mapping[str, Scores], metric: str) -> str:
-    """The name of the solver with the best value, the first of equals; those without the metric do not
-    compete.
+    """The name of the solver with the best value, the first of equals; those without the metric do not compete.
 
     Hand in the baselines only, without the tuned model. Raises DataError where none has the metric.
     """
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
-    ranked = {
-        name: sign * _value(scores, metric) for name, scores in solvers.items() if metric in scores.metrics
-    }
+    ranked = {name: sign * _value(scores, metric) for name, scores in solvers.items() if metric in scores.metrics}
     if not ranked:
         raise DataError(f"no baseline is scored by {metric}", f"baselines {', '.join(solvers) or 'none'}")
     return max(ranked, key=ranked.__getitem__)
@@ -64,8 +60,8 @@ def rows_needed(delta: float, discordance: float, confidence: float = 0.95, powe
     """Test rows for the interval of a true difference `delta` to exclude 0 with probability `power`.
 
     `discordance` is the share of rows on which the two solvers differ; for scores that are not 0/1, the mean
-    squared difference. Connor (1987), Sample size for testing differences in proportions for the
-    paired-sample design. Raises ValueError where no data can have these values.
+    squared difference. Connor (1987), Sample size for testing differences in proportions for the paired-sample
+    design. Raises ValueError where no data can have these values.
     """
     if delta == 0 or discordance < delta * delta:
         raise ValueError(f"a difference of {delta} with a discordance of {discordance} does not exist")
@@ -89,7 +85,7 @@ def _f1_contrast(ours: list[Sample], theirs: list[Sample], metric: str, confiden
     )
 
 
-def _pairs(tuned: Scores, baseline: Scores, metric: str) -> tuple[list[Sample], list[Sample]]:
+def pairs(tuned: Scores, baseline: Scores, metric: str) -> tuple[list[Sample], list[Sample]]:
     """The two solvers' samples of the same rows, in the order of `tuned`."""
     ours, theirs = tuned.scored(metric), baseline.scored(metric)
     by_id = {row.row_id: row for row in theirs}
@@ -106,9 +102,7 @@ def _pairs(tuned: Scores, baseline: Scores, metric: str) -> tuple[list[Sample], 
         )
     changed = next((row.row_id for row in ours if row.reference != by_id[row.row_id].reference), None)
     if changed is not None:
-        raise DataError(
-            f"row {changed} has two references", where, "Evaluate both on the same version of the data"
-        )
+        raise DataError(f"row {changed} has two references", where, "Evaluate both on the same version of the data")
     return ours, [by_id[row_id] for row_id in ids]
 
 

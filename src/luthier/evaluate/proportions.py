@@ -15,9 +15,9 @@ from luthier.evaluate.resample import Floats, by_group
 def proportion(right_N: Floats, groups: Sequence[str | None], confidence: float) -> Interval:
     """Wilson's interval of the share of ones; with groups, at the effective number of rows.
 
-    That is n / deff, where deff is the variance of the share between groups over the binomial one, not below
-    1; the quantile is Student's with G - 1 degrees of freedom (Korn and Graubard 1998; Dean and Pagano 2015).
-    At a share of 0 or 1 deff cannot be seen, and every group counts as one row.
+    That is n / deff, where deff is the variance of the share between groups over the binomial one, not below 1; the
+    quantile is Student's with G - 1 degrees of freedom (Korn and Graubard 1998; Dean and Pagano 2015). At a share
+    of 0 or 1 deff cannot be seen, and every group counts as one row.
     """
     value, num_rows = float(right_N.mean()), len(right_N)
     units_GK = by_group(np.stack([right_N, np.ones(num_rows)], axis=1), groups)
@@ -46,8 +46,8 @@ def paired_proportions(tuned_N: Floats, baseline_N: Floats, confidence: float) -
     """Share of ones, tuned minus baseline, on the same independent rows.
 
     Interval: Tango (1998), Equivalence test and confidence interval for the difference in proportions for the
-    paired-sample design. p: McNemar's test (1947), exact, which guards the interval (`guarded`): Tango's
-    alone excludes 0 too often where few rows differ (4 better, 0 worse: p = 0.125).
+    paired-sample design. p: McNemar's test (1947), exact, which guards the interval (`guarded`): Tango's alone
+    excludes 0 too often where few rows differ (4 better, 0 worse: p = 0.125).
     """
     gained = int(np.count_nonzero(tuned_N > baseline_N))
     lost = int(np.count_nonzero(tuned_N < baseline_N))
@@ -57,8 +57,7 @@ def paired_proportions(tuned_N: Floats, baseline_N: Floats, confidence: float) -
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """The exact two-sided p-value: twice the binomial tail of the rows that differ, either way equally
-    likely."""
+    """The exact two-sided p-value: twice the binomial tail of the rows that differ, either way equally likely."""
     from scipy.special import bdtr
 
     differing = gained + lost

@@ -9,8 +9,7 @@ from luthier.data.example import Example
 
 
 def asked(example: Example) -> str:
-    """The question as one text without the system message: what similarity and the classic baseline look
-    at."""
+    """The question as one text without the system message: what similarity and the classic baseline look at."""
     question = example.question()
     if isinstance(question, str):
         return question
@@ -18,8 +17,7 @@ def asked(example: Example) -> str:
 
 
 def reference_labels(example: Example) -> list[str] | None:
-    """The labels of a multi-label row, else its label or short answer as the only one; None where there is
-    none."""
+    """The labels of a multi-label row, else its label or short answer as the only one; None where there is none."""
     if example.labels is not None:
         return list(example.labels)
     answer = example.label if example.label is not None else example.answer()

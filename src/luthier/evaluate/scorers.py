@@ -43,8 +43,8 @@ def exact_match(example: Example, answer: Answer) -> Mark | Unscored:
 def json_match(example: Example, answer: Answer) -> Mark | Unscored:
     """1 where every field of the reference's JSON object is in the answer's first one with an equal value.
 
-    `extra["fields"]` keeps each field's result and `extra["json"]` what was read (None: no object); fields
-    that the reference does not have are ignored.
+    `extra["fields"]` keeps each field's result and `extra["json"]` what was read (None: no object); fields that the
+    reference does not have are ignored.
     """
     reference = first_object(example.answer() or "")
     if reference is None:
@@ -64,16 +64,13 @@ def accuracy(example: Example, answer: Answer) -> Mark | Unscored:
 
 
 def nll(example: Example, answer: Answer) -> Mark | Unscored:
-    """Nats per token of the reference, weighing as many tokens as it has. Raises DataError where it is not
-    finite."""
+    """Nats per token of the reference, weighing as many tokens as it has. Raises DataError where it is not finite."""
     if answer.nll is None:
         return Unscored(NO_LIKELIHOOD)
     if not answer.tokens:
         return Unscored("no token to predict")
     if not math.isfinite(answer.nll):
-        raise DataError(
-            f"the likelihood is {answer.nll}", example.row_id, "Check the model for broken weights"
-        )
+        raise DataError(f"the likelihood is {answer.nll}", example.row_id, "Check the model for broken weights")
     return Mark(answer.nll / answer.tokens, weight=float(answer.tokens))
 
 
@@ -96,8 +93,7 @@ def score(
     solver: str,
     seconds: float = 0.0,
 ) -> Scores:
-    """Scores each answer by each metric. An example that a metric cannot score has no such score, and a note
-    counts it.
+    """Scores each answer by each metric. An example that a metric cannot score has no such score, and a note counts it.
 
     An empty answer is a wrong one. Raises DataError where answers and examples differ in number, or where no
     example has what the metric compares with; a solver without likelihoods just has no nll.
@@ -119,9 +115,7 @@ def _notes(metric: str, marks: Sequence[Mark | Unscored]) -> list[str]:
     reasons = Counter(mark.reason for mark in marks if isinstance(mark, Unscored))
     if sum(reasons.values()) == len(marks) and NO_LIKELIHOOD not in reasons:
         why = "; ".join(reasons) or "there are no rows"
-        raise DataError(
-            f"{metric} can score no row: {why}", "evaluate.metrics", "Choose a metric that fits the data"
-        )
+        raise DataError(f"{metric} can score no row: {why}", "evaluate.metrics", "Choose a metric that fits the data")
     return [f"{metric}: {count} of {len(marks)} rows not scored: {why}" for why, count in reasons.items()]
 
 

@@ -23,8 +23,7 @@ LABEL_FIELDS = ("reference", "prediction")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a solver says about one example: text, a label or several, or how likely the reference is to
-    it."""
+    """What a solver says about one example: text, a label or several, or how likely the reference is to it."""
 
     text: str | None = None
     label: str | None = None
@@ -38,9 +37,8 @@ class Answer:
 class Sample:
     """One row of an evaluation; all values are JSON-ready.
 
-    `scores[metric]` is the row's value, `weights[metric]` what it counts in the mean where that is not 1: for
-    `nll` the score is nats per token, the weight the number of tokens. `group` joins rows that are not
-    independent.
+    `scores[metric]` is the row's value, `weights[metric]` what it counts in the mean where that is not 1: for `nll`
+    the score is nats per token, the weight the number of tokens. `group` joins rows that are not independent.
     """
 
     row_id: str
@@ -95,9 +93,7 @@ class Scores:
         rows = [sample for sample in self.samples if metric in sample.scores]
         if not rows:
             there = ", ".join(self.metrics) or "none"
-            raise DataError(
-                f"no row is scored by {metric}", f"scores of {self.solver}", f"Scored metrics: {there}"
-            )
+            raise DataError(f"no row is scored by {metric}", f"scores of {self.solver}", f"Scored metrics: {there}")
         return rows
 
     def estimate(self, metric: str, confidence: float = 0.95) -> Estimate:
@@ -105,9 +101,7 @@ class Scores:
         rows = self.scored(metric)
         groups = [row.group for row in rows]
         if metric in F1_METRICS:
-            references, predictions = (
-                [label_set(getattr(row, name)) for row in rows] for name in LABEL_FIELDS
-            )
+            references, predictions = ([label_set(getattr(row, name)) for row in rows] for name in LABEL_FIELDS)
             interval = f1(references, predictions, groups, metric, confidence)
         elif is_binary(rows, metric):
             interval = proportion(values(rows, metric), groups, confidence)
@@ -129,9 +123,7 @@ class Scores:
             header["notes"] = tuple(header["notes"])
             return Scores(samples=tuple(Sample(**sample) for sample in samples), **header)
         except (ValueError, TypeError, KeyError) as error:
-            raise DataError(
-                f"not the record of an evaluation: {error}", mend="Write it with to_jsonl"
-            ) from error
+            raise DataError(f"not the record of an evaluation: {error}", mend="Write it with to_jsonl") from error
 
 
 def values(rows: Sequence[Sample], metric: str) -> Floats:

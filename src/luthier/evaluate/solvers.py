@@ -19,6 +19,7 @@ from luthier.models.policy import Policy
 from luthier.models.sample import sample
 from luthier.models.score import row_nll
 
+BLOCK_ROWS = 256
 Progress = Callable[[int, int], None]
 
 
@@ -36,7 +37,9 @@ def generate(
         for question, own in zip(questions, tools, strict=True)
     ]
     restrict = None if allowed is None else lambda number, ids: allowed.allowed(ids)
-    ids = sample(policy, prompts, max_new_tokens=max_new_tokens, stop_ids=renderer.eos_ids, allowed=restrict, progress=progress)
+    ids = sample(
+        policy, prompts, max_new_tokens=max_new_tokens, stop_ids=renderer.eos_ids, allowed=restrict, progress=progress
+    )
     return [Answer(text=renderer.decode(own)) for own in ids]
 
 
@@ -58,7 +61,9 @@ def shown_examples(example: Example, shots: Sequence[Example]) -> Example:
                    tools=example.tools, group=example.group, weight=example.weight)  # fmt: skip
 
 
-def likelihood(policy: Policy, rows: Rendered, budget: int, progress: Progress = lambda done, total: None) -> list[Answer]:
+def likelihood(
+    policy: Policy, rows: Rendered, budget: int, progress: Progress = lambda done, total: None
+) -> list[Answer]:
     """How likely the reference answers are: nats and tokens of each row."""
     nll, weight = row_nll(policy, rows, budget, progress=progress)
     return [Answer(nll=float(n), tokens=round(float(w))) for n, w in zip(nll, weight, strict=True)]
@@ -80,15 +85,14 @@ def by_label_name(rows_RH: np.ndarray, names_CH: np.ndarray, labels: Sequence[st
     return [Answer(label=labels[i]) for i in nearest]
 
 
-def by_neighbours(
-    rows_RH: np.ndarray, known_KH: np.ndarray, known_labels: Sequence[str], shots: int
-) -> list[Answer]:
+def by_neighbours(rows_RH: np.ndarray, known_KH: np.ndarray, known_labels: Sequence[str], shots: int) -> list[Answer]:
     """The most frequent label of the `shots` nearest training rows; of equally frequent ones the nearest's."""
-    known, answers = _unit(known_KH), []
-    for row in _unit(rows_RH):
-        nearest = np.argsort(-(known @ row), kind="stable")[:shots]
-        answers.append(Answer(label=Counter(known_labels[i] for i in nearest).most_common(1)[0][0]))
-    return answers
+    known, rows = _unit(known_KH), _unit(rows_RH)
+    answers = []
+    for start in range(0, len(rows), BLOCK_ROWS):
+        nearest = np.argsort(-(rows[start : start + BLOCK_ROWS] @ known.T), axis=1, kind="stable")[:, :shots]
+        answers += [Counter(known_labels[i] for i in own).most_common(1)[0][0] for own in nearest]
+    return [Answer(label=label) for label in answers]
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -9,9 +9,8 @@ from typing import Any
 def features(train: Sequence[str], tests: Sequence[str]) -> tuple[Any, Any]:
     """Sparse float32 rows of the training texts, from which the vocabulary comes, and of the test texts.
 
-    Words or runs of punctuation, 1–2 in a row, beside 2–5 characters within word boundaries; logarithmic
-    counts; the 10 000 most frequent features of each kind. Each half has length 1. At least one text must
-    not be blank.
+    Words or runs of punctuation, 1–2 in a row, beside 2–5 characters within word boundaries; logarithmic counts;
+    the 10 000 most frequent features of each kind. Each half has length 1. At least one text must not be blank.
     """
     import numpy as np
     from scipy.sparse import hstack

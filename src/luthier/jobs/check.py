@@ -45,7 +45,9 @@ def warnings(ready: Ready, part: dict[str, Any]) -> list[str]:
     if empty:
         told.append(f"{len(empty)} rows have no token to learn and are left out: {', '.join(empty[:3])}")
     if ready.files.quantised:
-        told.append(f"the base's weights come from a {ready.files.quantised} file: its quality is that of the quantised model")
+        told.append(
+            f"the base's weights come from a {ready.files.quantised} file: its quality is that of the quantised model"
+        )
     return told
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from luthier.store import Home, runs
 from luthier.store.files import read_json, write_json
 
 Split = str
+SECONDS_BETWEEN_REPORTS = 0.2
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,7 @@ def label_columns(rows: list[Example], recipe: Recipe, labels: list[str], multi_
     own = np.array([row.weight for row in rows], np.float32)
     share = (member @ weights) / np.maximum(member.sum(1), 1)
     share[member.sum(1) == 0] = 1
-    label = member if multi_label else member.argmax(1)
-    return {"label": label, "row_weight": (own * share).astype(np.float32)}
+    return {"label": member if multi_label else member.argmax(1), "row_weight": (own * share).astype(np.float32)}
 
 
 def class_weights(member: np.ndarray, setting: str | dict[str, float], labels: list[str]) -> np.ndarray:
@@ -161,9 +161,13 @@ def _validation_classes(policy: Policy, batches: list[Any], multi_label: bool) -
 
 
 def _hooks(
-    work: Work, memory: Checkpoints, measure: Callable[[Policy], dict[str, float]], steps: int, look: Callable[[], str | None]
+    work: Work,
+    memory: Checkpoints,
+    measure: Callable[[Policy], dict[str, float]],
+    steps: int,
+    look: Callable[[], str | None],
 ) -> list[Hook]:
-    settings, run_id = work.recipe.train, work.plan.run_id
+    settings = work.recipe.train
     hooks: list[Hook] = [Clock(memory)]
     if work.rows.get("validation"):
         hooks.append(Validate(memory, measure, settings.metric_for_best_model, int(settings.eval_steps), steps))
@@ -173,12 +177,29 @@ def _hooks(
     if limit is not None:
         hooks.append(Budget(memory, limit))
 
-    def emit(event: dict[str, Any]) -> None:
-        runs.log_metrics(work.home, run_id, event["step"], event["metrics"])
-        work.stages.reporter.event("progress", "train", event | {
-            "stage": "train", "done": event["step"], "total": steps, "loss": event["metrics"]["loss"]})  # fmt: skip
+    return [*hooks, Announce(memory, steps, Telling(work, steps)), Control(look)]
 
-    return [*hooks, Announce(memory, steps, emit), Control(look)]
+
+@dataclass
+class Telling:
+    """Writes metrics and reports progress a few times a second, and whenever a checkpoint may be due."""
+
+    work: Work
+    steps: int
+    waiting: list[dict[str, Any]] = field(default_factory=list)
+    last: float = 0.0
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        self.waiting.append(event)
+        step, now = event["step"], time.perf_counter()
+        due = step % int(self.work.recipe.train.save_steps) == 0 or step == self.steps
+        if not due and now - self.last < SECONDS_BETWEEN_REPORTS:
+            return
+        for earlier in self.waiting:
+            runs.log_metrics(self.work.home, self.work.plan.run_id, earlier["step"], earlier["metrics"])
+        data = {"stage": "train", "done": step, "total": self.steps, "loss": event["metrics"]["loss"]}
+        self.work.stages.reporter.event("progress", "train", event | data)
+        self.waiting, self.last = [], now
 
 
 def _seconds_allowed(recipe: Recipe) -> float | None:

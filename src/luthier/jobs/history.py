@@ -27,6 +27,10 @@ def diff(home: Home, a: str, b: str) -> dict[str, Any]:
 def _scores(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
     both = [metric for metric in left if metric in right]
     return {
-        metric: {"a": left[metric], "b": right[metric], "delta": right[metric]["value"] - left[metric]["value"]}
+        metric: {
+            "a": left[metric],
+            "b": right[metric],
+            "delta": right[metric]["value"] - left[metric]["value"],
+        }
         for metric in both
     }

@@ -84,7 +84,9 @@ def answers_of(
         return NotApplicable("plain text asks no questions")
     policy = load_policy(work.files, work.folder / "adapter") if name == "tuned" else load_base(work.files)
     renderer = renderer_of(work.files, work.recipe)
-    shots = similar(work.rows["train"], tests, work.recipe.evaluate.shots) if name == "few_shot" else [[] for _ in tests]
+    shots = (
+        similar(work.rows["train"], tests, work.recipe.evaluate.shots) if name == "few_shot" else [[] for _ in tests]
+    )
     answers = language_answers(work, policy, renderer, tests, shots, progress)
     del policy
     gc.collect()
@@ -99,7 +101,10 @@ def language_answers(
     settings, metrics = work.recipe.evaluate, set(work.recipe.evaluate.metrics)
     texts: list[Answer] = [Answer() for _ in tests]
     if metrics - {LIKELIHOOD}:
-        asked = [shown_examples(row, own).question() if own else row.question() for row, own in zip(tests, shots, strict=True)]
+        asked = [
+            shown_examples(row, own).question() if own else row.question()
+            for row, own in zip(tests, shots, strict=True)
+        ]
         texts = generate(
             policy, renderer, asked, [row.tools for row in tests], max_new_tokens=int(settings.max_new_tokens),
             context=work.files.context_length, allowed=_allowed(work, renderer), progress=progress,

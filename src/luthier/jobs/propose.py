@@ -25,4 +25,4 @@ def propose(data_path: Path, home: Home, note: Callable[[str], None]) -> str:
         task=TASKS.get(source.detected, "generate"),  # type: ignore[arg-type]
         type=source.detected, rows=source.rows, labels=len(labels),
     )  # fmt: skip
-    return recipes.propose(glimpse, data_path)
+    return recipes.propose(glimpse, str(data_path))

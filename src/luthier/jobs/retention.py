@@ -59,7 +59,7 @@ def _scores(work: Work, name: str) -> dict[str, Scores]:
 
 
 def choose(work: Work, policy: Policy, renderer: Renderer, questions: list[Example]) -> list[Answer]:
-    """The option of each question that the model finds likeliest per token; options share their question."""
+    """The option of each question that the model finds likeliest; options share their question."""
     answers = []
     for question in questions:
         options = [str(option) for option in question.extra["options"]]
@@ -68,7 +68,7 @@ def choose(work: Work, policy: Policy, renderer: Renderer, questions: list[Examp
         (batch,) = packed(rendered, 1 << 20, share_prefix=True)(range(len(rows)))
         with policy.evaluating():
             batch = batch.to(policy.device)
-            nll = -batch.by_row(policy.logprobs(batch) * batch.weight_N) / batch.by_row(batch.weight_N)
+            nll = -batch.by_row(policy.logprobs(batch) * batch.weight_N)
         answers.append(Answer(text=options[int(nll.argmin())]))
     return answers
 

@@ -29,7 +29,12 @@ PATIENCE_SECONDS = 60
 
 
 def run(
-    recipe_path: Path, overrides: Sequence[str], home: Home, reporter: Reporter, fresh: bool = False, only_fit: bool = False
+    recipe_path: Path,
+    overrides: Sequence[str],
+    home: Home,
+    reporter: Reporter,
+    fresh: bool = False,
+    only_fit: bool = False,
 ) -> dict[str, Any]:
     """Do a recipe, or go on with an unfinished run of it, and return the run document.
 

@@ -11,6 +11,8 @@ from luthier.jobs.run import run
 from luthier.store import Home
 
 
-def train(recipe_path: Path, overrides: Sequence[str], home: Home, reporter: Reporter, fresh: bool = False) -> dict[str, Any]:
+def train(
+    recipe_path: Path, overrides: Sequence[str], home: Home, reporter: Reporter, fresh: bool = False
+) -> dict[str, Any]:
     """As `run`, without evaluation, verdict and report; the version is registered, no alias is moved."""
     return run(recipe_path, overrides, home, reporter, fresh, only_fit=True)

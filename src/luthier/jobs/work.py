@@ -51,7 +51,10 @@ def work_on(root: Path, run_id: str, reporter: Reporter, wishes: Wishes) -> dict
         raise Interrupted
     wishes(False)
     done = read_json(work.folder / DOCUMENT) if (work.folder / DOCUMENT).exists() else _judged(work, fitted)
-    done["timeline"], done["wall_seconds"] = work.stages.timeline, time.perf_counter() - start + _earlier(work)
+    done["timeline"], done["wall_seconds"] = (
+        work.stages.timeline,
+        time.perf_counter() - start + _earlier(work),
+    )
     return _finish(work, done)
 
 

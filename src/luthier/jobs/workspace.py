@@ -1,10 +1,10 @@
 """The folder of a run: what the process that prepares it leaves for the one that works on it.
 
-    plan.json      the resolved recipe, why, the dataset version, the forecast
-    checkpoints/   see engine.checkpoint
-    adapter/       what was learnt, whole or not there
-    scores/        one file of samples for each solver
-    fit.json, document.json, report.html, card.md
+plan.json      the resolved recipe, why, the dataset version, the forecast
+checkpoints/   see engine.checkpoint
+adapter/       what was learnt, whole or not there
+scores/        one file of samples for each solver
+fit.json, document.json, report.html, card.md
 """
 
 from __future__ import annotations

@@ -30,9 +30,7 @@ class Memory:
 
     def __init__(self, segments: Sequence[Segment], rows: Sequence[int], room: int) -> None:
         self.segments, self.rows, self.room = segments, rows, room
-        self.lengths = torch.tensor(
-            [sum(e - s for s, e in ancestry(segments, segments[row])) for row in rows]
-        )
+        self.lengths = torch.tensor([sum(e - s for s, e in ancestry(segments, segments[row])) for row in rows])
         self.keys: dict[int, Tensor] = {}
         self.values: dict[int, Tensor] = {}
 

@@ -33,9 +33,7 @@ def kind_of(config: dict[str, Any], where: str) -> Kind:
         return "decoder"
     if family in ENCODERS:
         return "encoder"
-    known = (
-        f"Luthier tunes decoders ({', '.join(sorted(DECODERS))}) and encoders ({', '.join(sorted(ENCODERS))})"
-    )
+    known = f"Luthier tunes decoders ({', '.join(sorted(DECODERS))}) and encoders ({', '.join(sorted(ENCODERS))})"
     if not family:
         raise ModelError("config.json has no `model_type`", where, known)
     raise ModelError(f"`{family}` is {_why_not(config, family)}", where, known)
@@ -52,9 +50,7 @@ def context_length(config: dict[str, Any], where: str) -> int:
                 "roberta-prelayernorm",
             }
             return config[key] - (config.get("pad_token_id", 1) + 1 if behind_padding else 0)
-    raise ModelError(
-        "config.json does not say how many positions the model has", where, f"Add {LENGTH_KEYS[0]}"
-    )
+    raise ModelError("config.json does not say how many positions the model has", where, f"Add {LENGTH_KEYS[0]}")
 
 
 def _why_not(config: dict[str, Any], family: str) -> str:

@@ -19,7 +19,9 @@ BUDGET_TOKENS = 2048
 Progress = Callable[[int, int], None]
 
 
-def features(policy: Policy, rows: Rows, key: str, cache: Path, progress: Progress = lambda done, total: None) -> np.ndarray:
+def features(
+    policy: Policy, rows: Rows, key: str, cache: Path, progress: Progress = lambda done, total: None
+) -> np.ndarray:
     """Pooled hidden states of all rows, (rows, H) float32, memory-mapped.
 
     `key` names the trunk's weights and how rows were rendered; the rows' content is hashed here.

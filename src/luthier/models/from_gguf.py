@@ -52,8 +52,7 @@ def write_folder(gguf_file: Path, folder: Path) -> None:
 
 def _check(fields: dict[str, Any], gguf_file: Path) -> None:
     found = tuple(
-        fields.get(f"{name}")
-        for name in ("general.architecture", "tokenizer.ggml.model", "tokenizer.ggml.pre")
+        fields.get(f"{name}") for name in ("general.architecture", "tokenizer.ggml.model", "tokenizer.ggml.pre")
     )
     if found != ("llama", "gpt2", "smollm"):
         raise ModelError(
@@ -135,9 +134,7 @@ def _tokenizer(fields: dict[str, Any]) -> Tokenizer:
     vocabulary = {token: index for index, token in enumerate(tokens)}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, fuse_unk=False))
     digits = pre_tokenizers.Digits(individual_digits=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [digits, pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
     tokenizer.decoder = decoders.ByteLevel()
     control = [token for token, kind in zip(tokens, kinds, strict=True) if kind == CONTROL_TOKEN]
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in control])

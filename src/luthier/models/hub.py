@@ -39,9 +39,7 @@ def hub_folder(name: str, note: Callable[[str], None]) -> Path:
         raise _no_access(name) from error
     except Exception as error:
         cause = f"{type(error).__name__}: {error}"
-        raise ModelError(
-            f"`{name}` could not be downloaded ({cause})", mend="Run it again: it goes on"
-        ) from error
+        raise ModelError(f"`{name}` could not be downloaded ({cause})", mend="Run it again: it goes on") from error
 
 
 def _cached(name: str, reason: Exception, note: Callable[[str], None]) -> Path:
@@ -66,6 +64,4 @@ def _hub_cache() -> str:
 
 
 def _no_access(name: str) -> ModelError:
-    return ModelError(
-        f"`{name}` is given only on request", mend=f"Ask on https://hf.co/{name}, then set HF_TOKEN"
-    )
+    return ModelError(f"`{name}` is given only on request", mend=f"Ask on https://hf.co/{name}, then set HF_TOKEN")

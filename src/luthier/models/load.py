@@ -42,9 +42,7 @@ def make_policy(files: ModelFiles, adapter: Adapter, labels: tuple[str, ...] = (
     policy = load_base(files, device)
     torch.manual_seed(seed)
     if adapter.type == "lora":
-        policy.wrapped = add_lora(
-            policy.wrapped, adapter, "CAUSAL_LM" if policy.lm_head else "FEATURE_EXTRACTION"
-        )
+        policy.wrapped = add_lora(policy.wrapped, adapter, "CAUSAL_LM" if policy.lm_head else "FEATURE_EXTRACTION")
     if adapter.type == "full":
         policy.wrapped.requires_grad_(True)
     if labels:
@@ -141,11 +139,7 @@ def _silence_dropout(model: nn.Module) -> None:
 
 def _output_head(model: Any) -> nn.Linear:
     head = model.get_output_embeddings()
-    if (
-        head is None
-        or getattr(model.config, "final_logit_softcapping", None)
-        or hasattr(model.config, "logit_scale")
-    ):
+    if head is None or getattr(model.config, "final_logit_softcapping", None) or hasattr(model.config, "logit_scale"):
         raise ModelError("this family changes its logits after the output layer, which is not implemented",
                          where=type(model).__name__)  # fmt: skip
     return head

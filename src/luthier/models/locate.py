@@ -90,14 +90,10 @@ def _check_folder(folder: Path) -> None:
     if folder.is_file():
         gguf = "Weights in GGUF cannot be trained; give the safetensors folder they were made from"
         folder_wanted = "Give the folder that holds config.json and the weights"
-        raise ModelError(
-            "is a file, not a model folder", where, gguf if folder.suffix == ".gguf" else folder_wanted
-        )
+        raise ModelError("is a file, not a model folder", where, gguf if folder.suffix == ".gguf" else folder_wanted)
     if (folder / "adapter_config.json").exists() and not (folder / "config.json").exists():
         base = json.loads((folder / "adapter_config.json").read_text()).get("base_model_name_or_path")
-        raise ModelError(
-            f"is an adapter of `{base}`, not a model", where, "Give its base model, or merge it first"
-        )
+        raise ModelError(f"is an adapter of `{base}`, not a model", where, "Give its base model, or merge it first")
     for file in ("config.json", "tokenizer.json"):
         if not (folder / file).exists():
             raise ModelError(f"has no {file}", where, _how_to_get(file))

@@ -16,9 +16,7 @@ CHUNK = 256
 """Targets a chunk: the buffer takes CHUNK × vocabulary floats (50 MB for 49 152 tokens)."""
 
 
-def token_logprobs(
-    hidden_NH: Tensor, head_VH: Tensor, target_N: Tensor, bias_V: Tensor | None = None
-) -> Tensor:
+def token_logprobs(hidden_NH: Tensor, head_VH: Tensor, target_N: Tensor, bias_V: Tensor | None = None) -> Tensor:
     """log softmax(h Wᵀ + b)[target] for each row of `hidden_NH`: (N, H), (V, H), (N,) → (N,) in float32 or float64."""
     return _TokenLogprobs.apply(hidden_NH, head_VH, target_N, bias_V)
 

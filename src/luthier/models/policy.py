@@ -129,9 +129,7 @@ class Policy:
 
     def _lm_head(self) -> nn.Linear:
         if self.lm_head is None:
-            raise ModelError(
-                "an encoder has no output over the vocabulary", mend="Use `objective: classify` with it."
-            )
+            raise ModelError("an encoder has no output over the vocabulary", mend="Use `objective: classify` with it.")
         return self.lm_head
 
     def _cacheless(self) -> dict[str, Any]:

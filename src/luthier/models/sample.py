@@ -33,9 +33,7 @@ def sample(
     with policy.evaluating():
         for start in range(0, len(order), batch_size):
             numbers = order[start : start + batch_size]
-            _decode_batch(
-                policy, prompts, numbers, answers, max_new_tokens, set(stop_ids), temperature, allowed, draw
-            )
+            _decode_batch(policy, prompts, numbers, answers, max_new_tokens, set(stop_ids), temperature, allowed, draw)
             done += len(numbers)
             progress(done, len(prompts))
     return answers
@@ -45,9 +43,7 @@ def _decode_batch(
     policy: Policy, prompts: Sequence[Sequence[int]], numbers: list[int], answers: list[list[int]],
     max_new_tokens: int, stops: set[int], temperature: float, allowed: Allowed | None, draw: torch.Generator,
 ) -> None:  # fmt: skip
-    batch = pack(
-        [Row(np.asarray(prompts[i]), np.zeros(len(prompts[i])), i) for i in numbers], share_prefix=True
-    )
+    batch = pack([Row(np.asarray(prompts[i]), np.zeros(len(prompts[i])), i) for i in numbers], share_prefix=True)
     rows = range(len(batch.segments) - len(numbers), len(batch.segments))
     room = max(len(prompts[i]) for i in numbers) + max_new_tokens
     memory = Memory(batch.segments, rows, room)

@@ -23,9 +23,7 @@ def weight_files(folder: Path) -> list[Path]:
     shards = sorted({folder / shard for shard in json.loads(index.read_text())["weight_map"].values()})
     missing = [shard.name for shard in shards if not shard.exists()]
     if missing:
-        raise ModelError(
-            f"lacks {', '.join(missing)}, named by {index.name}", str(folder), "Copy the missing files"
-        )
+        raise ModelError(f"lacks {', '.join(missing)}, named by {index.name}", str(folder), "Copy the missing files")
     return shards
 
 

@@ -27,7 +27,10 @@ def classify_multi(policy: Policy, batch: Batch, *, label_smoothing: float = 0.0
     label = batch.column("label").to(logits.dtype)
     smooth = label * (1 - label_smoothing) + label_smoothing / 2
     loss = F.binary_cross_entropy_with_logits(logits, smooth, reduction="none").mean(1)
-    return Scored({"cross_entropy": loss * batch.column("row_weight")}, {"accuracy": ((logits > 0) == (label > 0)).all(1)})
+    return Scored(
+        {"cross_entropy": loss * batch.column("row_weight")},
+        {"accuracy": ((logits > 0) == (label > 0)).all(1)},
+    )
 
 
 def rows(batch: Batch) -> float:

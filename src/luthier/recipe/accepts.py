@@ -24,11 +24,7 @@ def dotted(key: Key) -> str:
 @cache
 def fields(part: type[Part]) -> dict[str, Any]:
     """Field name -> annotation, with its bounds."""
-    return {
-        name: hint
-        for name, hint in get_type_hints(part, include_extras=True).items()
-        if name in part.model_fields
-    }
+    return {name: hint for name, hint in get_type_hints(part, include_extras=True).items() if name in part.model_fields}
 
 
 def annotation(key: Key) -> Any:

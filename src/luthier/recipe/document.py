@@ -107,16 +107,12 @@ def _text(path: Path) -> str:
             raise RecipeError("this is data, not a recipe", where, f"Make a recipe: luthier init {path}")
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        raise RecipeError(
-            "there is no such file", where, "`luthier init DATA` writes a recipe for your data"
-        ) from None
+        raise RecipeError("there is no such file", where, "`luthier init DATA` writes a recipe for your data") from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise RecipeError("it is not UTF-8 text", f"{where}, line {line}", "Save the file as UTF-8") from None
     except OSError as error:
-        raise RecipeError(
-            f"it cannot be read ({error.strerror})", where, "Give the path of a YAML file"
-        ) from None
+        raise RecipeError(f"it cannot be read ({error.strerror})", where, "Give the path of a YAML file") from None
 
 
 def _compose(text: str, where: str) -> yaml.Node | None:
@@ -175,9 +171,7 @@ def _mapping(node: yaml.MappingNode, key: Key, lines: dict[Key, int], where: str
         name = name_node.value
         if name in found:
             first = lines[(*key, name)]
-            raise RecipeError(
-                f"`{dotted((*key, name))}` is written twice (first on line {first})", place, "Keep one"
-            )
+            raise RecipeError(f"`{dotted((*key, name))}` is written twice (first on line {first})", place, "Keep one")
         lines[(*key, name)] = name_node.start_mark.line + 1
         found[name] = _value(value_node, (*key, name), lines, where)
     return found

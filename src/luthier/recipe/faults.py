@@ -74,15 +74,11 @@ def faults_of(error: ValidationError, plain: Mapping[str, Any]) -> list[Fault]:
         key, value = _locate(item["loc"], plain)
         if item["type"] == "missing":
             name = str(item["loc"][-1])
-            found.setdefault(
-                (*key, name), Fault((*key, name), f"`{dotted((*key, name))}` is missing", MISSING[name])
-            )
+            found.setdefault((*key, name), Fault((*key, name), f"`{dotted((*key, name))}` is missing", MISSING[name]))
         else:
             found.setdefault(key, wrong_value(key, value) if annotation(key) else unknown_key(key))
     return [
-        fault
-        for key, fault in found.items()
-        if not any(key == other[: len(key)] for other in found if other != key)
+        fault for key, fault in found.items() if not any(key == other[: len(key)] for other in found if other != key)
     ]
 
 
@@ -91,9 +87,7 @@ def _locate(loc: tuple[int | str, ...], plain: Any) -> tuple[Key, Any]:
     key: list[int | str] = []
     for part in loc:
         inside = (
-            part in plain
-            if isinstance(plain, Mapping)
-            else isinstance(plain, (list, tuple)) and isinstance(part, int)
+            part in plain if isinstance(plain, Mapping) else isinstance(plain, (list, tuple)) and isinstance(part, int)
         )
         if inside:
             key.append(part)
@@ -121,9 +115,7 @@ def unknown_key(key: Key) -> Fault:
 
 def _nearest(name: str, parent: Key, siblings: Sequence[str]) -> str:
     near = [dotted((*parent, match)) for match in get_close_matches(name, siblings, 2)]
-    far = [
-        place for match in get_close_matches(name, list(_everywhere()), 1) for place in _everywhere()[match]
-    ]
+    far = [place for match in get_close_matches(name, list(_everywhere()), 1) for place in _everywhere()[match]]
     if near or far:
         return f"Did you mean {either([f'`{place}`' for place in near or far])}?"
     return f"The keys here are {either([f'`{sibling}`' for sibling in siblings]).replace(' or ', ' and ')}"

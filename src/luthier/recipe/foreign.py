@@ -9,31 +9,23 @@ from __future__ import annotations
 _EXACT_PACKING = "leave it out: rows are always packed and never see each other"
 _MEMORY = "leave it out: micro-batches are cut to fit `machine.memory`, which changes no result"
 _PRECISION = "leave it out: the number format follows from the device"
-_QUANTISED = (
-    "leave it out: the base is trained in its own precision; `machine.memory` bounds what a run takes"
-)
+_QUANTISED = "leave it out: the base is trained in its own precision; `machine.memory` bounds what a run takes"
 _REPORTS = "leave it out: every run records its metrics; `luthier runs watch` shows them"
-_OUTPUT = (
-    "leave it out: a run lives in the Luthier home, and `luthier export` writes the model where you want it"
-)
+_OUTPUT = "leave it out: a run lives in the Luthier home, and `luthier export` writes the model where you want it"
 _STEPS_EVAL = "write `train.eval_steps`, in optimizer steps (`auto` evaluates about ten times)"
 _STEPS_SAVE = "write `train.save_steps`, in optimizer steps"
 _TEMPLATE = "leave it out to use the model's own template, or write a Jinja file at `chat_template`"
 _COLUMNS = "name the columns in the data entry, for example `data.0.field_messages`"
 _ROLES = "leave it out: the roles of OpenAI and ShareGPT messages are recognised"
 _PARALLEL = "leave it out: a run uses one device, named at `machine.device`"
-_OPTIMIZER = (
-    "leave it out: the optimizer is AdamW; its settings are `train.adam_beta1`, `train.weight_decay`, …"
-)
+_OPTIMIZER = "leave it out: the optimizer is AdamW; its settings are `train.adam_beta1`, `train.weight_decay`, …"
 _KERNELS = "leave it out: attention and loss kernels are chosen for the device"
 _WORKERS = "leave it out: rows are tokenised once and cached; `machine.threads` bounds the CPU threads"
 _MODEL = "write `base_model`: a folder, a hub id or a packaged model"
 _DATA = "write `data`: a path, or a list of entries with `path` and `type`"
 _EPOCHS = "write `train.num_epochs`"
 _ADAPTER = "write `adapter.type`: `lora`, `full` or `head`"
-_BATCH = (
-    "write `train.batch_size`, the rows per optimizer step; micro-batches are cut by the machine's memory"
-)
+_BATCH = "write `train.batch_size`, the rows per optimizer step; micro-batches are cut by the machine's memory"
 _RATE = "write `train.learning_rate`"
 _SCHEDULE = "write `train.lr_scheduler`: `constant`, `linear`, `cosine` or `wsd`"
 _WARMUP = "write `train.warmup_ratio`, a share of the steps"
@@ -54,8 +46,7 @@ _GROUPS: dict[str, str] = {
     "model model_name model_name_or_path model_id pretrained_model_name_or_path base_model_name": _MODEL,
     "tokenizer tokenizer_type tokenizer_name tokenizer_name_or_path tokenizer_config model_type "
     "trust_remote_code processor_type": _TOKENIZER,
-    "datasets dataset dataset_name dataset_path dataset_dir train_file training_file data_files "
-    "train_data": _DATA,
+    "datasets dataset dataset_name dataset_path dataset_dir train_file training_file data_files train_data": _DATA,
     "test_datasets eval_dataset validation_file validation_data": _ENTRY,
     "val_set_size eval_size validation_split validation_size": _VALIDATION,
     "test_size test_split test_set_size": _TEST,
@@ -129,9 +120,7 @@ KEYS: dict[str, str] = {name: advice for names, advice in _GROUPS.items() for na
 
 _FULL = "write `full` to train every weight"
 _LORA = "write `lora`"
-_TEMPLATES = (
-    "chatml llama3 llama2 mistral gemma phi_3 qwen alpaca vicuna zephyr tokenizer_default default jinja"
-)
+_TEMPLATES = "chatml llama3 llama2 mistral gemma phi_3 qwen alpaca vicuna zephyr tokenizer_default default jinja"
 VALUES: dict[tuple[str, str], str] = {
     ("adapter.type", "qlora"): f"{_LORA}: the base is trained in its own precision",
     **{("adapter.type", other): _FULL for other in ("none", "fft", "full-finetune")},
@@ -146,10 +135,7 @@ VALUES: dict[tuple[str, str], str] = {
     ("train.lr_scheduler", "warmup_stable_decay"): "write `wsd`",
     ("train.lr_scheduler", "constant_with_warmup"): "write `constant`; `train.warmup_ratio` is the warm-up",
     ("train.lr_scheduler", "cosine_with_restarts"): "write `cosine`",
-    **{
-        ("data.0.type", name): "write `chat`"
-        for name in ("chat_template", "openai", "messages", "conversational")
-    },
+    **{("data.0.type", name): "write `chat`" for name in ("chat_template", "openai", "messages", "conversational")},
     **{("data.0.type", name): "write `preference`" for name in ("dpo", "ranking", "pairwise")},
     **{("data.0.type", name): "write `prompt_completion`" for name in ("input_output", "prompt-completion")},
     ("data.0.type", "completion"): "write `text`",

@@ -46,9 +46,7 @@ def from_mapping(given: Mapping[str, Any], where: str = "recipe") -> Recipe:
     Raises RecipeError as `load` does, without lines.
     """
     if not isinstance(given, Mapping):
-        raise RecipeError(
-            "it is not a mapping of keys to values", where, "Give at least `base_model` and `data`"
-        )
+        raise RecipeError("it is not a mapping of keys to values", where, "Give at least `base_model` and `data`")
     return _recipe(expand(given), where, {})
 
 

@@ -25,11 +25,7 @@ def dump_yaml(recipe: Recipe) -> str:
 
 def _written(part: Part) -> dict[str, Any]:
     plain = part.model_dump(mode="json")
-    absent = {
-        name
-        for name, field in type(part).model_fields.items()
-        if field.default is None and plain[name] is None
-    }
+    absent = {name for name, field in type(part).model_fields.items() if field.default is None and plain[name] is None}
     return {name: _deep(getattr(part, name), plain[name]) for name in plain if name not in absent}
 
 

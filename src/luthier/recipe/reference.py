@@ -15,9 +15,7 @@ def reference() -> str:
     for key, section, name in every_key():
         field = section.model_fields[name]
         meaning = " ".join((field.description or "").split())
-        rows.append(
-            f"| `{_numbered(key)}` | {words(annotation(key))} | {_default(field.default)} | {meaning} |"
-        )
+        rows.append(f"| `{_numbered(key)}` | {words(annotation(key))} | {_default(field.default)} | {meaning} |")
     return "\n".join(rows) + "\n"
 
 

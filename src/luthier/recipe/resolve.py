@@ -58,9 +58,7 @@ def resolve(recipe: Recipe, facts: Facts) -> Resolved:
 def default_name(recipe: Recipe) -> str:
     """A model name from the first train file: its name, or its folder's where that says only `train`."""
     path = PurePath(next(entry.path for entry in recipe.data if entry.split == "train").removeprefix("hub:"))
-    words = [
-        re.sub(r"[^a-z0-9._-]+", "-", part.lower()).strip("-._") for part in (path.stem, path.parent.name)
-    ]
+    words = [re.sub(r"[^a-z0-9._-]+", "-", part.lower()).strip("-._") for part in (path.stem, path.parent.name)]
     telling = [word for word in words if word and word not in {"train", "data", "dataset", "rows"}]
     return (telling or ["model"])[0][:100]
 
@@ -70,9 +68,7 @@ def misfits(recipe: Recipe, facts: Facts) -> Iterator[Fault]:
     model, data, objective = facts.model, facts.data, recipe.objective.type
     length, context = recipe.train.sequence_len, facts.model.context_length
     if not data.rows.get("train"):
-        yield Fault(
-            ("data",), "no train rows are left", "`luthier check` says which rows were dropped and why"
-        )
+        yield Fault(("data",), "no train rows are left", "`luthier check` says which rows were dropped and why")
     if data.task == "preference":
         yield Fault(("data",), "the rows are preference pairs, which no objective learns from", ONE_ANSWER)
     if model.kind == "encoder" and objective != "classify":

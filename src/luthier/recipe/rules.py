@@ -29,9 +29,7 @@ def contradictions(recipe: Recipe) -> Iterator[Fault]:
 
 def _data(recipe: Recipe) -> Iterator[Fault]:
     if all(entry.split != "train" for entry in recipe.data):
-        yield Fault(
-            ("data",), "`data` has no train rows", "Leave out `split`, or write `split: train`, on an entry"
-        )
+        yield Fault(("data",), "`data` has no train rows", "Leave out `split`, or write `split: train`, on an entry")
     if recipe.splits.validation + recipe.splits.test >= 1:
         yield Fault(
             ("splits",),
@@ -40,9 +38,7 @@ def _data(recipe: Recipe) -> Iterator[Fault]:
         )
     low, high = recipe.curate.min_chars, recipe.curate.max_chars
     if high is not None and high < low:
-        yield Fault(
-            ("curate", "max_chars"), f"`curate.max_chars` is {high}, below `curate.min_chars` ({low})"
-        )
+        yield Fault(("curate", "max_chars"), f"`curate.max_chars` is {high}, below `curate.min_chars` ({low})")
 
 
 def _template(recipe: Recipe) -> Iterator[Fault]:
@@ -142,6 +138,4 @@ def _no_effect(key: Key, needs: str) -> Fault:
 
 def _not_measured(key: Key, metric: str, objective: str, allowed: tuple[str, ...]) -> Fault:
     listed = " and ".join(f"`{name}`" for name in allowed)
-    return Fault(
-        key, f"`{metric}` is not measured for `objective: {objective}`", f"The metrics there are {listed}"
-    )
+    return Fault(key, f"`{metric}` is not measured for `objective: {objective}`", f"The metrics there are {listed}")

@@ -132,9 +132,7 @@ class Adapter(Part):
     """The LoRA scale is `lora_alpha / lora_r`."""
     lora_dropout: Fraction = 0.0
     """Dropout before the LoRA matrices; above 0, packing changes the noise (not the expectation)."""
-    lora_target_modules: Literal["all-linear"] | Annotated[tuple[Text, ...], Field(min_length=1)] = (
-        "all-linear"
-    )
+    lora_target_modules: Literal["all-linear"] | Annotated[tuple[Text, ...], Field(min_length=1)] = "all-linear"
     """Which linear layers get an adapter: all but the output head, or names as PEFT matches them."""
 
 

@@ -9,9 +9,7 @@ from luthier.errors import RecipeError
 TIME = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 MEMORY = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]i?B)", re.IGNORECASE)
 BYTES = {
-    f"{prefix}{end}": base**power
-    for end, base in (("b", 1000), ("ib", 1024))
-    for power, prefix in enumerate("kmgt", 1)
+    f"{prefix}{end}": base**power for end, base in (("b", 1000), ("ib", 1024)) for power, prefix in enumerate("kmgt", 1)
 }
 
 

@@ -60,8 +60,7 @@ def _instead(baseline: str) -> list[str]:
         return ["Few-shot prompting does as well here without training: it may be all that is needed."]
     if baseline == "classic":
         return [
-            "The classic model does as well here and costs next to nothing to run: consider it, or add "
-            "training rows."
+            "The classic model does as well here and costs next to nothing to run: consider it, or add training rows."
         ]
     return []
 
@@ -72,9 +71,7 @@ def advise_forgetting(check: str, entry: Mapping[str, Any], confidence: float) -
     value = sign * float(entry["delta"])
     worst = max(sign * float(entry[end]) for end in ("low", "high") if entry.get(end) is not None)
     margin = math.log1p(float(entry["margin"])) if check == "text_nll" else float(entry["margin"])
-    milder = (
-        "To forget less, halve `train.learning_rate`, train fewer epochs, or mix general data into `data`."
-    )
+    milder = "To forget less, halve `train.learning_rate`, train fewer epochs, or mix general data into `data`."
     if value >= margin or not entry.get("n"):
         return [milder]
     rows = rows_needed(margin - value, worst - value, int(entry["n"]), confidence)

@@ -20,9 +20,7 @@ def promote(home: Home, ref: str, alias: str, reason: str) -> Move:
     """
     check_name(alias, "an alias")
     if alias.isdigit():
-        raise StoreError(
-            f"{alias!r} cannot be an alias: it would read as a version number", mend="Use a word"
-        )
+        raise StoreError(f"{alias!r} cannot be an alias: it would read as a version number", mend="Use a word")
     version = get(home, ref)
     return models.move(home, version.name, alias, lambda _: version.version, kind="promote", reason=reason)
 

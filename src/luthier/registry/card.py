@@ -44,15 +44,9 @@ def _head(document: Document) -> str:
     base = _part(document, "lineage").get("base_model") or _part(document, "recipe").get("base_model")
     objective = _part(document, "recipe", "objective").get("type")
     adapter = _part(document, "recipe", "adapter").get("type")
-    how = ", ".join(
-        f"{key} `{value}`" for key, value in (("objective", objective), ("adapter", adapter)) if value
-    )
+    how = ", ".join(f"{key} `{value}`" for key, value in (("objective", objective), ("adapter", adapter)) if value)
     rows = _part(document, "data", "splits").get("train")
-    tuned = (
-        f"`{base}`, tuned by Luthier"
-        + (f" on {plain(rows)} rows" if rows else "")
-        + (f" ({how})" if how else "")
-    )
+    tuned = f"`{base}`, tuned by Luthier" + (f" on {plain(rows)} rows" if rows else "") + (f" ({how})" if how else "")
     return f"# {document.get('model') or document.get('name')}\n\n{tuned}."
 
 
@@ -78,9 +72,7 @@ def _scores(document: Document) -> str:
         ]
         for name, found in solvers.items()
     ]
-    skipped = [
-        f"No {SOLVERS.get(name, name)}: {why}." for name, why in _part(document, "skipped_baselines").items()
-    ]
+    skipped = [f"No {SOLVERS.get(name, name)}: {why}." for name, why in _part(document, "skipped_baselines").items()]
     note = f"On the test split; in brackets the {_level(document)}."
     return _section("Scores", note, _table(["", *metrics, "n"], rows), " ".join(skipped))
 
@@ -100,9 +92,7 @@ def _differences(document: Document) -> str:
     if not rows:
         return ""
     note = "This model minus each alternative, paired on the same test rows; above 0, this model is better."
-    return _section(
-        "Differences", note, _table(["against", "metric", "difference", _level(document), "p"], rows)
-    )
+    return _section("Differences", note, _table(["against", "metric", "difference", _level(document), "p"], rows))
 
 
 def _forgetting(document: Document) -> str:
@@ -179,9 +169,7 @@ def _reproduce(document: Document) -> str:
     )
     cost = _part(document, "actual")
     spent = (
-        f"It took {plain(cost['seconds'])} s on {environment.get('cpu', 'one machine')}."
-        if cost.get("seconds")
-        else ""
+        f"It took {plain(cost['seconds'])} s on {environment.get('cpu', 'one machine')}." if cost.get("seconds") else ""
     )
     return _section(
         "Reproduce",
@@ -202,10 +190,7 @@ def _recipe(document: Document) -> str:
 def _lineage(document: Document) -> str:
     lineage = _part(document, "lineage")
     pairs = [("run", document.get("run_id")), ("recipe sha256", document.get("recipe_sha256"))]
-    pairs += [
-        (key.replace("_", " "), lineage.get(key))
-        for key in ("base_sha256", "dataset_version", "adapter_sha256")
-    ]
+    pairs += [(key.replace("_", " "), lineage.get(key)) for key in ("base_sha256", "dataset_version", "adapter_sha256")]
     return _section("Lineage", _bullets(f"{key}: `{value}`" for key, value in pairs if value))
 
 

@@ -54,9 +54,7 @@ def decide(
     findings += [_kept(name, check, confidence) for name, check in forgetting.items()]
     unmeasured = [] if forgetting else ["What the model forgot was not measured."]
     if ship.require == "nothing":
-        first = (
-            "The recipe requires nothing (`ship.require: nothing`): the version ships whatever was measured."
-        )
+        first = "The recipe requires nothing (`ship.require: nothing`): the version ships whatever was measured."
         return Verdict("ship", [first, *(finding.reason for finding in findings), *unmeasured], [])
     failed = [finding for finding in findings if not finding.passes]
     passed = [finding for finding in findings if finding.passes]

@@ -53,6 +53,4 @@ def change(value: float | None, metric: str) -> str:
 
 def interval(delta: Mapping[str, Any], metric: str) -> str:
     """`+11.8 to +29.1`."""
-    return (
-        f"{score(delta.get('low'), metric, signed=True)} to {score(delta.get('high'), metric, signed=True)}"
-    )
+    return f"{score(delta.get('low'), metric, signed=True)} to {score(delta.get('high'), metric, signed=True)}"

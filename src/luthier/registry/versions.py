@@ -73,11 +73,7 @@ def get(home: Home, ref: str) -> ModelVersion:
         found = _by_alias(home, ref)
     if found is None:
         known = ", ".join(version.ref for version in models.versions(home)[:5])
-        mend = (
-            f"There are {known}; `luthier models list` shows all"
-            if known
-            else "No model is registered in this home"
-        )
+        mend = f"There are {known}; `luthier models list` shows all" if known else "No model is registered in this home"
         raise NotFound(f"no model version is called {ref!r}", str(home.root), mend)
     return found
 

@@ -24,9 +24,7 @@ def connect(url: str) -> Engine:
     parsed = _parse(url)
     where = parsed.render_as_string(hide_password=True)
     try:
-        engine = create_engine(
-            parsed, json_serializer=to_json, pool_pre_ping=parsed.get_backend_name() != "sqlite"
-        )
+        engine = create_engine(parsed, json_serializer=to_json, pool_pre_ping=parsed.get_backend_name() != "sqlite")
     except NoSuchModuleError as error:
         raise StoreError(f"the database URL names an unknown driver ({error})", where, URL_FORMS) from error
     except ModuleNotFoundError as error:

@@ -44,9 +44,7 @@ def get(home: Home, ref: str) -> DatasetRow:
         raise NotFound(f"no dataset version has an id that begins with {ref!r}", str(home.root), mend)
     if len(rows) > 1:
         several = f"{rows[0].id}, {rows[1].id} …"
-        raise NotFound(
-            f"{ref!r} begins the ids of several dataset versions ({several})", mend="Write more of the id"
-        )
+        raise NotFound(f"{ref!r} begins the ids of several dataset versions ({several})", mend="Write more of the id")
     return DatasetRow(*rows[0])
 
 

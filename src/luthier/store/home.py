@@ -34,9 +34,7 @@ class Home:
         $LUTHIER_DATABASE_URL and $LUTHIER_BLOB_URL name another database and another place for blobs. Raises
         StoreError if the home is a file.
         """
-        root = (
-            Path(path or os.environ.get("LUTHIER_HOME") or Path.home() / ".luthier").expanduser().absolute()
-        )
+        root = Path(path or os.environ.get("LUTHIER_HOME") or Path.home() / ".luthier").expanduser().absolute()
         if root.exists() and not root.is_dir():
             raise StoreError("the home is a file, not a folder", str(root), "Name a folder with LUTHIER_HOME")
         return cls(root, os.environ.get("LUTHIER_DATABASE_URL"), os.environ.get("LUTHIER_BLOB_URL"))

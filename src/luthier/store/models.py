@@ -72,9 +72,7 @@ def add(home: Home, new: NewVersion) -> ModelVersion:
         number = (connection.execute(highest).scalar() or 0) + 1
         row = {**asdict(new), "version": number, "created_at": now()}
         upsert(connection, model_version, [row], keys=["run_id"], replace=False)
-        return ModelVersion(
-            *connection.execute(_versions().where(model_version.c.run_id == new.run_id)).one()
-        )
+        return ModelVersion(*connection.execute(_versions().where(model_version.c.run_id == new.run_id)).one())
 
 
 def of_run(home: Home, run_id: str) -> ModelVersion | None:

@@ -105,11 +105,7 @@ def get(home: Home, ref: str) -> RunRow:
         query = query.where(run_table.c.id.startswith(ref, autoescape=True))
     with home.read() as connection:
         rows = [_run(row) for row in connection.execute(query)]
-        exact = (
-            None
-            if ref == "latest"
-            else connection.execute(_newest_first().where(run_table.c.id == ref)).first()
-        )
+        exact = None if ref == "latest" else connection.execute(_newest_first().where(run_table.c.id == ref)).first()
     if exact:
         return _run(exact)
     if not rows or not ref:
@@ -134,9 +130,7 @@ def find_unfinished(home: Home, recipe_sha256: str) -> RunRow | None:
 
     That is one which has not ended, has its folder in this home, and on which no live process works.
     """
-    query = _newest_first().where(
-        run_table.c.recipe_sha256 == recipe_sha256, run_table.c.status.in_(UNFINISHED)
-    )
+    query = _newest_first().where(run_table.c.recipe_sha256 == recipe_sha256, run_table.c.status.in_(UNFINISHED))
     with home.read() as connection:
         rows = [_run(row) for row in connection.execute(query)]
     free = (row for row in rows if run_folder(home, row.id).is_dir() and not held(lock_path(home, row.id)))
@@ -163,12 +157,8 @@ def _step(connection: Connection, run_id: str, status: Status) -> None:
         raise _no_run(run_id)
     if status not in NEXT[current] and not (status == current and NEXT[current]):
         allowed = ", ".join(NEXT[current]) or "nothing: it has ended"
-        raise StoreError(
-            f"a run that is {current} cannot become {status}", run_id, f"What may follow is {allowed}"
-        )
-    connection.execute(
-        update(run_table).where(run_table.c.id == run_id).values(status=status, updated_at=now())
-    )
+        raise StoreError(f"a run that is {current} cannot become {status}", run_id, f"What may follow is {allowed}")
+    connection.execute(update(run_table).where(run_table.c.id == run_id).values(status=status, updated_at=now()))
 
 
 def event(home: Home, run_id: str, kind: str, message: str, data: dict[str, Any] | None = None) -> None:

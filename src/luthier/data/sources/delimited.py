@@ -33,9 +33,7 @@ def read_delimited(path: Path, name: str) -> Table:
     try:
         _, header = next(records)
     except StopIteration:
-        raise DataError(
-            "the file is empty", name, "Give a file with a header line and at least one row"
-        ) from None
+        raise DataError("the file is empty", name, "Give a file with a header line and at least one row") from None
     table = _even(name, header, records)
     kept, dropped = _named(name, [cell.strip() for cell in header], table)
     columns = [header[index].strip() for index in kept]
@@ -64,9 +62,7 @@ def sniff(text: str) -> str:
 def _width(head: str, delimiter: str) -> tuple[bool, int]:
     widths = []
     try:
-        widths = [
-            len(cells) for cells in csv.reader(io.StringIO(head, newline=""), delimiter=delimiter) if cells
-        ]
+        widths = [len(cells) for cells in csv.reader(io.StringIO(head, newline=""), delimiter=delimiter) if cells]
     except csv.Error:
         return False, 0
     body = widths[:-1] if len(head) == SNIFFED_CHARS and len(widths) > 2 else widths
@@ -97,9 +93,7 @@ def _broken(name: str, number: int, start: int, line: int, message: str) -> Data
         what = f"a quote opens in this record and is never closed (to line {line})"
     else:
         what = f"a quote inside a cell is not doubled: {message}, on line {line}"
-    return DataError(
-        what, where, 'Put the cell in quotes and write each quote inside it twice: "say ""yes"" now"'
-    )
+    return DataError(what, where, 'Put the cell in quotes and write each quote inside it twice: "say ""yes"" now"')
 
 
 def _even(name: str, header: list[str], records: Iterator[Record]) -> list[list[str]]:

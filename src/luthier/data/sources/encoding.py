@@ -50,15 +50,13 @@ def likely_encoding(data: bytes) -> str | None:
     A byte above 127 is plausible if it decodes to a letter that touches a plain one, or to a typographic
     sign.
     """
-    if (
-        data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        or data[:4096].count(0) > len(data[:4096]) // 4
-    ):
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or data[:4096].count(0) > len(data[:4096]) // 4:
         return "utf-16"
     if b"\0" in data:
         return None
-    share, name = max((_plausible(data, name), name) for name in ("mac_roman", "cp1252"))
-    return name if share > 0.5 else None
+    shares = {name: _plausible(data, name) for name in ("cp1252", "mac_roman")}
+    best = max(shares, key=lambda name: shares[name])
+    return best if shares[best] > 0.5 else None
 
 
 def _plausible(data: bytes, encoding: str) -> float:

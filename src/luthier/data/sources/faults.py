@@ -22,7 +22,5 @@ class Faults:
         """Raise `DataError` for the first faulty row, with the number of further ones, if there is one."""
         if self.first is None:
             return
-        further = (
-            f" ({self.more} more {'row has' if self.more == 1 else 'rows have'} a fault)" if self.more else ""
-        )
+        further = f" ({self.more} more {'row has' if self.more == 1 else 'rows have'} a fault)" if self.more else ""
         raise DataError(self.first.what + further, self.first.where, self.first.mend)

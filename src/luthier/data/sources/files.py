@@ -47,9 +47,7 @@ def read_file(path: Path, name: str) -> Table:
     """The rows of one file. Raises `DataError` where its type is unknown, or it has no rows."""
     if not kind(path):
         known = ", ".join(READERS)
-        raise DataError(
-            f"files of type {path.suffix or 'none'!r} are not read", name, f"Known types: {known}; and .gz"
-        )
+        raise DataError(f"files of type {path.suffix or 'none'!r} are not read", name, f"Known types: {known}; and .gz")
     try:
         if path.stat().st_size == 0:
             raise DataError("the file is empty", name, "Give a file with at least one row")
@@ -71,14 +69,10 @@ def find(path: Path) -> list[tuple[str, Path]]:
         return [(path.name, path)]
     if not path.is_dir():
         raise DataError("there is no such file or folder", str(path), _nearest(path))
-    inside = sorted(
-        item for item in path.rglob("*") if item.is_file() and not _hidden(item.relative_to(path))
-    )
+    inside = sorted(item for item in path.rglob("*") if item.is_file() and not _hidden(item.relative_to(path)))
     files = [(item.relative_to(path).as_posix(), item) for item in inside if kind(item)]
     if not files:
-        raise DataError(
-            "the folder holds no data file", str(path), f"Known types: {', '.join(READERS)}; and .gz"
-        )
+        raise DataError("the folder holds no data file", str(path), f"Known types: {', '.join(READERS)}; and .gz")
     _refuse_mixture(path, files)
     return files
 

@@ -20,9 +20,7 @@ def download(name: str) -> Path:
     owner, _, rest = name.removeprefix(PREFIX).partition("/")
     dataset, _, inside = rest.partition("/")
     if not owner or not dataset:
-        raise DataError(
-            "a hub name has the form hub:owner/name", name, "Give the owner and the dataset's name"
-        )
+        raise DataError("a hub name has the form hub:owner/name", name, "Give the owner and the dataset's name")
     patterns = [inside] if inside else [f"*{kind}{end}" for kind in READERS for end in ("", ".gz")]
     folder = _snapshot(f"{owner}/{dataset}", patterns, name)
     return folder / inside if inside else folder
@@ -40,9 +38,7 @@ def _snapshot(repository: str, patterns: list[str], name: str) -> Path:
     except (OSError, HTTPError) as error:
         return _cached(repository, patterns, name, error)
     try:
-        return Path(
-            snapshot_download(repository, repo_type="dataset", revision=commit, allow_patterns=patterns)
-        )
+        return Path(snapshot_download(repository, repo_type="dataset", revision=commit, allow_patterns=patterns))
     except (OSError, HTTPError) as error:
         raise DataError(f"the download broke off ({error})", name, "Run it again: it goes on") from error
 
@@ -52,9 +48,7 @@ def _cached(repository: str, patterns: list[str], name: str, reason: Exception) 
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        folder = snapshot_download(
-            repository, repo_type="dataset", allow_patterns=patterns, local_files_only=True
-        )
+        folder = snapshot_download(repository, repo_type="dataset", allow_patterns=patterns, local_files_only=True)
     except LocalEntryNotFoundError as error:
         what = f"the hub cannot be reached ({type(reason).__name__}), and its cache has no copy"
         raise DataError(what, name, "Go online, or give the path of a local copy") from error

@@ -93,9 +93,7 @@ def _check(row: Any, escaped: bool) -> None:
         try:
             json.dumps(row, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            raise DataError(
-                r"half a surrogate pair (\ud8xx) is no character", "", "Remove or complete it"
-            ) from None
+            raise DataError(r"half a surrogate pair (\ud8xx) is no character", "", "Remove or complete it") from None
 
 
 def _has_surrogate(text: str) -> bool:

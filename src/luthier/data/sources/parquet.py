@@ -26,9 +26,7 @@ def read_parquet(path: Path, name: str) -> Table:
     columns = {column: _values(table, column, name) for column in names if column not in binary}
     if not columns:
         raise DataError("no column holds text, numbers or lists of them", name, "Name another file")
-    rows: list[Row] = [
-        dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)
-    ]
+    rows: list[Row] = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
     notes = (f"{name}: columns of bytes are left out: {', '.join(binary)}",) if binary else ()
     return Table(rows, range(1, len(rows) + 1), notes)
 

@@ -109,9 +109,7 @@ def _examples(tables: Sequence[tuple[str, Table]], detected: Detected, entry: Da
             except DataError as fault:
                 faults.add(fault, row_id)
                 continue
-            extra = (
-                {key: value for key, value in row.items() if key not in used} if len(row) > len(used) else {}
-            )
+            extra = {key: value for key, value in row.items() if key not in used} if len(row) > len(used) else {}
             examples.append(Example(row_id, source=name, group=group, extra=extra, **shared, **fields))
     faults.raise_first()
     return examples
@@ -123,9 +121,7 @@ def _group(row: Row, column: str) -> str:
         raise DataError(what, "", "Set `group` to a column that every row has")
     value = row[column]
     if type(value) not in (str, int):
-        raise DataError(
-            f"the group in {column!r} must be text or a number, and is {describe(value)}", "", FILL
-        )
+        raise DataError(f"the group in {column!r} must be text or a number, and is {describe(value)}", "", FILL)
     return str(value)
 
 

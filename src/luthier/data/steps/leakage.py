@@ -39,9 +39,7 @@ def leakage(
 
 def input_key(example: Example) -> str:
     """What the leakage check compares: the input, or all of a conversation in which nobody asks."""
-    if example.messages is not None and not any(
-        turn["role"] in ("user", "tool") for turn in example.messages
-    ):
+    if example.messages is not None and not any(turn["role"] in ("user", "tool") for turn in example.messages):
         return example.content_id
     return example.input_id
 

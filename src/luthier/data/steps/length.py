@@ -10,9 +10,7 @@ from luthier.data.steps.reject import Reject
 STEP = "length"
 
 
-def length(
-    examples: Sequence[Example], min_chars: int, max_chars: int | None
-) -> tuple[list[Example], list[Reject]]:
+def length(examples: Sequence[Example], min_chars: int, max_chars: int | None) -> tuple[list[Example], list[Reject]]:
     kept, rejects = [], []
     for example in examples:
         size = chars(example)
@@ -29,9 +27,7 @@ def length(
 
 def chars(example: Example) -> int:
     """The characters of all that the row says: question and answer, every turn, both answers of a pair."""
-    parts = (
-        getattr(example, name) for name in ("text", "prompt", "completion", "messages", "chosen", "rejected")
-    )
+    parts = (getattr(example, name) for name in ("text", "prompt", "completion", "messages", "chosen", "rejected"))
     return sum(_chars(part) for part in parts if part is not None)
 
 

@@ -21,9 +21,7 @@ class Unit:
     stratum: str
 
 
-def split(
-    examples: Sequence[Example], shares: Mapping[str, float], seed: int
-) -> tuple[dict[str, list[Example]], str]:
+def split(examples: Sequence[Example], shares: Mapping[str, float], seed: int) -> tuple[dict[str, list[Example]], str]:
     """The rows by split (`train` and the names in `shares`), and what they are stratified by.
 
     Of each stratum of n rows, `share × n` go to a split, rounded up or down at random in proportion to the

@@ -74,9 +74,7 @@ def _item(sample: dict[str, Any], shared: str) -> Item:
     reference = sample.get("reference")
     target = as_reference(reference)
     objects = [first_object(plain(sample.get(who))) if target else None for who in ("baseline", "tuned")]
-    compared = (
-        fields(target, objects[0], objects[1]) if target and any(one is not None for one in objects) else []
-    )
+    compared = fields(target, objects[0], objects[1]) if target and any(one is not None for one in objects) else []
     expected = plain(reference)
     both = [
         Answer(
@@ -87,9 +85,7 @@ def _item(sample: dict[str, Any], shared: str) -> Item:
         for who, one in zip(("baseline", "tuned"), objects, strict=True)
     ]
     turns = _turns(sample.get("question"))[1 if shared else 0 :]
-    return Item(
-        str(sample.get("row_id") or "row"), turns, clipped(expected), both[0], both[1], tuple(compared)
-    )
+    return Item(str(sample.get("row_id") or "row"), turns, clipped(expected), both[0], both[1], tuple(compared))
 
 
 def _turns(question: Any) -> tuple[tuple[str, str], ...]:

@@ -62,9 +62,7 @@ def dot_row(
             )
         )
     parts.append(
-        Markup('<circle class="dot" cx="{}%" cy="50%" r="{}"/>').format(
-            scale.percent(value), 5 if strong else 4
-        )
+        Markup('<circle class="dot" cx="{}%" cy="50%" r="{}"/>').format(scale.percent(value), 5 if strong else 4)
     )
     return _row(parts, "strong" if strong else "plain")
 
@@ -84,9 +82,9 @@ def bar(shares: Sequence[float]) -> Markup:
     parts, left = [], 0.0
     for index, share in enumerate(shares):
         parts.append(
-            Markup(
-                '<rect class="fill{}" x="{}%" width="{}%" y="50%" height="8" transform="translate(0 -4)"/>'
-            ).format(index, round(left * 100, 2), round(max(share, 0.0) * 100, 2))
+            Markup('<rect class="fill{}" x="{}%" width="{}%" y="50%" height="8" transform="translate(0 -4)"/>').format(
+                index, round(left * 100, 2), round(max(share, 0.0) * 100, 2)
+            )
         )
         left += share
     return _row(parts, "bar")
@@ -100,9 +98,9 @@ def curve(
     heights = nice_scale((value for _, value in points), steps=3)
     where = [(steps.percent(step), round(100 - heights.percent(value), 2)) for step, value in drawn]
     path = "M" + "L".join(f"{x} {y}" for x, y in where)
-    line = Markup(
-        '<svg viewBox="0 0 100 100" preserveAspectRatio="none"><path class="line" d="{}"/></svg>'
-    ).format(path)
+    line = Markup('<svg viewBox="0 0 100 100" preserveAspectRatio="none"><path class="line" d="{}"/></svg>').format(
+        path
+    )
     dots = (
         [Markup('<circle class="dot" cx="{}%" cy="{}%" r="3"/>').format(x, y) for x, y in where]
         if len(where) <= 24
@@ -127,8 +125,7 @@ def thin(points: Sequence[Point], limit: int) -> list[Point]:
 
 def _levels(heights: Scale, label: Callable[[float], str]) -> list[Markup]:
     rule = Markup(
-        '<line class="grid" x1="0" x2="100%" y1="{0}%" y2="{0}%"/>'
-        '<text class="level" x="-6" y="{0}%">{1}</text>'
+        '<line class="grid" x1="0" x2="100%" y1="{0}%" y2="{0}%"/><text class="level" x="-6" y="{0}%">{1}</text>'
     )
     return [rule.format(round(100 - heights.percent(tick), 2), label(tick)) for tick in heights.ticks]
 
@@ -138,9 +135,7 @@ def _grid(scale: Scale) -> Markup:
 
 
 def _upright(scale: Scale, value: float, kind: str) -> Markup:
-    return Markup('<line class="{0}" x1="{1}%" x2="{1}%" y1="0" y2="100%"/>').format(
-        kind, scale.percent(value)
-    )
+    return Markup('<line class="{0}" x1="{1}%" x2="{1}%" y1="0" y2="100%"/>').format(kind, scale.percent(value))
 
 
 def _row(parts: Iterable[Markup], kind: str) -> Markup:

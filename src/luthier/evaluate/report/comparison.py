@@ -63,9 +63,7 @@ def _values(document: Document, kind: Measure) -> Forest | None:
     for name, why in part(document, "skipped_baselines").items():
         rows.insert(len(rows) - 1, Row(solver_name(name), {}, missing=unmeasured(why)))
     direction = "Lower is better" if kind.lower_is_better else "Higher is better"
-    note = (
-        f"{direction}. {_brackets(document, kind, list(found.values()))} n is the number of held-out items."
-    )
+    note = f"{direction}. {_brackets(document, kind, list(found.values()))} n is the number of held-out items."
     heads = ("Solver", f"{kind.title} [interval]", "n")
     caption = f"{kind.title} on held-out items"
     return forest(caption, heads, rows, note, scale=spanning(rows, bounds=kind.bounds), tick=kind.tick)

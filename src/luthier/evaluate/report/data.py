@@ -52,9 +52,7 @@ def _step(step: dict[str, Any]) -> dict[str, Any]:
 
 def _reasons(dropped: dict[str, Any]) -> list[str]:
     """The most frequent reasons with their rows; the others as one sum."""
-    ranked = sorted(
-        ((finite(rows) or 0.0, reason) for reason, rows in dropped.items()), key=lambda pair: -pair[0]
-    )
+    ranked = sorted(((finite(rows) or 0.0, reason) for reason, rows in dropped.items()), key=lambda pair: -pair[0])
     named = [f"{reason}: {count(rows)}" for rows, reason in ranked[:REASONS_SHOWN]]
     rest = ranked[REASONS_SHOWN:]
     if rest:

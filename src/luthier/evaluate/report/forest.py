@@ -67,7 +67,5 @@ def with_interval(value: str, interval: str) -> Markup:
 def _draw(scale: Scale, row: Row, marks: Sequence[float]) -> Markup:
     value, low, high = (finite(row.estimate.get(key)) for key in ("value", "low", "high"))
     return (
-        empty_row(scale, marks)
-        if value is None
-        else dot_row(scale, value, low, high, strong=row.strong, marks=marks)
+        empty_row(scale, marks) if value is None else dot_row(scale, value, low, high, strong=row.strong, marks=marks)
     )

@@ -42,9 +42,7 @@ def standing(name: str, check: dict[str, Any]) -> str:
 def change(name: str, check: dict[str, Any]) -> tuple[str, str]:
     """The change and its interval as text, in the check's own unit."""
     kind = measure(name)
-    return kind.points(check.get("delta")) + (
-        " points" if kind.unit == "share" else ""
-    ), kind.change_interval(check)
+    return kind.points(check.get("delta")) + (" points" if kind.unit == "share" else ""), kind.change_interval(check)
 
 
 def _table(document: Document, found: dict[str, dict[str, Any]]) -> Forest:
@@ -89,6 +87,4 @@ def _in_margins(name: str, check: dict[str, Any]) -> dict[str, Any] | None:
         return None
     sign = -1.0 if measure(name).lower_is_better else 1.0
     ends = {"value": check.get("delta"), "low": check.get("low"), "high": check.get("high")}
-    return {
-        key: None if (number := finite(end)) is None else sign * number / margin for key, end in ends.items()
-    }
+    return {key: None if (number := finite(end)) is None else sign * number / margin for key, end in ends.items()}

@@ -45,9 +45,7 @@ def _panel(document: Document, name: str, steps: Scale, best: float | None) -> d
         return {
             "title": title,
             "drawing": None,
-            "absent": absent(
-                document, name, f"logged {len(points)} times, and a curve needs {FEWEST} points"
-            ),
+            "absent": absent(document, name, f"logged {len(points)} times, and a curve needs {FEWEST} points"),
         }
     (first, start), (last, end) = points[0], points[-1]
     low, high = min(points, key=lambda point: point[1]), max(points, key=lambda point: point[1])
@@ -76,10 +74,6 @@ def _naming(name: str) -> tuple[str, Callable[[float], str], Callable[[float], s
 
 def _points(document: Document, name: str) -> list[Point]:
     """The finite points of a curve, in the order of their steps."""
-    pairs = [
-        pair
-        for pair in entries(document, "curves", name)
-        if isinstance(pair, list | tuple) and len(pair) == 2
-    ]
+    pairs = [pair for pair in entries(document, "curves", name) if isinstance(pair, list | tuple) and len(pair) == 2]
     points = [(finite(step), finite(value)) for step, value in pairs]
     return sorted((step, value) for step, value in points if step is not None and value is not None)

@@ -40,9 +40,7 @@ class Measure:
 
     def tick(self, value: float) -> str:
         return (
-            share(value, 0 if round(value * 100, 6).is_integer() else 1)
-            if self.unit == "share"
-            else plain_tick(value)
+            share(value, 0 if round(value * 100, 6).is_integer() else 1) if self.unit == "share" else plain_tick(value)
         )
 
     def points(self, value: Any, decimals: int = 1, signed: bool = True) -> str:
@@ -107,12 +105,8 @@ MEASURES = {
             "answers {value} of {n} general questions right",
             WILSON,
         ),
-        Measure(
-            "macro_f1", "Macro F1", "score", "reaches a macro F1 of {value} on {n} held-out items", PERCENTILE
-        ),
-        Measure(
-            "micro_f1", "Micro F1", "score", "reaches a micro F1 of {value} on {n} held-out items", PERCENTILE
-        ),
+        Measure("macro_f1", "Macro F1", "score", "reaches a macro F1 of {value} on {n} held-out items", PERCENTILE),
+        Measure("micro_f1", "Micro F1", "score", "reaches a micro F1 of {value} on {n} held-out items", PERCENTILE),
         Measure(
             "nll",
             "Negative log-likelihood",

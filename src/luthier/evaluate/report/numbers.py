@@ -63,9 +63,7 @@ def p_value(value: Any) -> str:
     number = finite(value)
     if number is None:
         return DASH
-    return (
-        "p\u00a0<\u00a00.001" if number < 0.001 else f"p\u00a0=\u00a0{number:.{2 if number >= 0.1 else 3}f}"
-    )
+    return "p\u00a0<\u00a00.001" if number < 0.001 else f"p\u00a0=\u00a0{number:.{2 if number >= 0.1 else 3}f}"
 
 
 def money(value: Any) -> str:

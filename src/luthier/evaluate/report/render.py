@@ -78,9 +78,7 @@ def _head(document: Document) -> dict[str, Any]:
         ("Wall-clock time", duration(document.get("wall_seconds"))),
     ]
     return {
-        "title": str(
-            document.get("model") or document.get("name") or document.get("run_id") or "Unnamed run"
-        ),
+        "title": str(document.get("model") or document.get("name") or document.get("run_id") or "Unnamed run"),
         "run_id": str(document.get("run_id") or ""),
         "date": run_date(document.get("run_id")),
         "facts": [(name, str(value)) for name, value in facts if value not in (None, DASH)],
@@ -100,9 +98,7 @@ def prose(text: str) -> Markup:
 @cache
 def _template() -> Template:
     loader = FileSystemLoader(HERE)
-    page = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    page = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     page.filters["prose"] = prose
     return page.get_template("report.html.jinja")
 

@@ -21,9 +21,7 @@ FORECAST = (
 def spending(document: Document) -> dict[str, Any]:
     return {
         "forecast": _forecast(document),
-        "no_forecast": absent(
-            document, "forecast", "the run document holds neither a forecast nor actual figures"
-        ),
+        "no_forecast": absent(document, "forecast", "the run document holds neither a forecast nor actual figures"),
         "stages": _stages(document),
         "no_stages": absent(document, "timeline", "the run document holds no times by stage"),
         "totals": _totals(document),
@@ -45,9 +43,7 @@ def _forecast(document: Document) -> list[dict[str, str]]:
 
 
 def _stages(document: Document) -> list[dict[str, Any]]:
-    known = [
-        (str(entry.get("stage")), finite(entry.get("seconds"))) for entry in records(document, "timeline")
-    ]
+    known = [(str(entry.get("stage")), finite(entry.get("seconds"))) for entry in records(document, "timeline")]
     timed = [(stage, seconds) for stage, seconds in known if seconds is not None]
     total = sum(seconds for _, seconds in timed) or 1.0
     return [

@@ -40,9 +40,7 @@ def terminal_summary(document: Document) -> RenderableType:
 def _solvers(document: Document) -> RenderableType:
     kind = measure(str(document.get("metric") or "score"))
     found = {name: part(scores, kind.name) for name, scores in solvers(document).items()}
-    rows = [
-        Row(name, estimate) for name, estimate in found.items() if finite(estimate.get("value")) is not None
-    ]
+    rows = [Row(name, estimate) for name, estimate in found.items() if finite(estimate.get("value")) is not None]
     if not rows:
         return Text("No held-out scores: the report says why.")
     table = Table.grid(padding=(0, 2))

@@ -49,16 +49,11 @@ def as_reference(value: Any) -> dict[str, Any] | None:
     return first_object(text) if text.lstrip().startswith("{") else None
 
 
-def fields(
-    reference: dict[str, Any], baseline: dict[str, Any] | None, tuned: dict[str, Any] | None
-) -> list[Field]:
+def fields(reference: dict[str, Any], baseline: dict[str, Any] | None, tuned: dict[str, Any] | None) -> list[Field]:
     """Every key of the three objects, the reference's order first."""
     keys = dict.fromkeys(key for one in (reference, baseline or {}, tuned or {}) for key in one)
     cells = [_cells(reference, answer, list(keys)) for answer in (baseline, tuned)]
-    return [
-        Field(key, _value(reference, key), before, after)
-        for key, before, after in zip(keys, *cells, strict=True)
-    ]
+    return [Field(key, _value(reference, key), before, after) for key, before, after in zip(keys, *cells, strict=True)]
 
 
 def plain(value: Any) -> str:
@@ -84,9 +79,7 @@ def marked(answer: str, reference: str) -> Markup:
     ours, theirs = _words(clipped(answer)), _words(clipped(reference))
     if max(len(ours), len(theirs)) > MOST_WORDS:
         return Markup("{}").format(clipped(answer))
-    match = SequenceMatcher(
-        None, [word.strip() for word in theirs], [word.strip() for word in ours], autojunk=False
-    )
+    match = SequenceMatcher(None, [word.strip() for word in theirs], [word.strip() for word in ours], autojunk=False)
     if match.quick_ratio() < LEAST_ALIKE:
         return Markup("<mark>{}</mark>").format(clipped(answer)) if answer else Markup("")
     parts = []

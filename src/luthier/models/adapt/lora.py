@@ -57,11 +57,7 @@ def fuse(model: nn.Module) -> None:
 
 def linear_names(model: nn.Module) -> list[str]:
     """The distinct last names of the linear layers, in the order in which they first appear."""
-    return list(
-        dict.fromkeys(
-            name.rpartition(".")[2] for name, m in model.named_modules() if isinstance(m, nn.Linear)
-        )
-    )
+    return list(dict.fromkeys(name.rpartition(".")[2] for name, m in model.named_modules() if isinstance(m, nn.Linear)))
 
 
 class LeanForward:
@@ -93,9 +89,7 @@ def _is_plain(layer: Linear, name: str) -> bool:
 
 class _LoraLinear(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])
         low = flat @ a.T
         out = flat @ weight.T if bias is None else torch.addmm(bias, flat, weight.T)

@@ -13,7 +13,6 @@ from luthier.data.sources.formats.sharegpt import SHAREGPT
 from luthier.data.sources.formats.text import TEXT
 
 FORMATS: dict[str, Format] = {
-    form.name: form
-    for form in (CHAT, SHAREGPT, ALPACA, PROMPT_COMPLETION, TEXT, PREFERENCE, KTO, CLASSIFICATION)
+    form.name: form for form in (CHAT, SHAREGPT, ALPACA, PROMPT_COMPLETION, TEXT, PREFERENCE, KTO, CLASSIFICATION)
 }
 """Every value of a data entry's `type` but `auto`."""

@@ -43,9 +43,7 @@ def listing(row: Row, column: str) -> list[Any]:
 def fault(row: Row, column: str, expected: str) -> DataError:
     """The error for a column that is missing, null, or not what is expected."""
     if column not in row:
-        return DataError(
-            f"the column {column!r} is missing (the row has {', '.join(map(repr, row))})", "", FILL
-        )
+        return DataError(f"the column {column!r} is missing (the row has {', '.join(map(repr, row))})", "", FILL)
     value = row[column]
     if value is None:
         return DataError(f"the column {column!r} is empty (null)", "", FILL)

@@ -47,9 +47,7 @@ CLASSIFICATION = Format(
     "classification",
     {
         "text": Role(("text", "sentence", "utterance", "message")),
-        "label": Role(
-            ("label", "labels", "category", "intent", "class", "sentiment", "emotion", "topic", "tag")
-        ),
+        "label": Role(("label", "labels", "category", "intent", "class", "sentiment", "emotion", "topic", "tag")),
     },
     _read,
     _write,

@@ -140,9 +140,7 @@ def _unknown(
         column, inner = nested
         mend = f"{column!r} holds records: write one row for each of them, with columns {', '.join(inner)}"
         return DataError(what, where, mend)
-    near = [
-        (form, _columns(form, present, named)) for form in formats.values() if set(named) <= set(form.roles)
-    ]
+    near = [(form, _columns(form, present, named)) for form in formats.values() if set(named) <= set(form.roles)]
     near = sorted((pair for pair in near if pair[1]), key=lambda pair: -len(pair[1]))
     hints = [_hint(form, columns) for form, columns in near[:3]]
     mend = f"For {'; for '.join(hints)}" if hints else f"Set `type`, and name the columns with {_keys()}"
@@ -150,10 +148,7 @@ def _unknown(
 
 
 def _hint(form: Format, columns: Columns) -> str:
-    keys = (
-        ", ".join(f"`field_{role}`" for role in _missing(form, columns))
-        or f"`type: {form.name}` to see why not"
-    )
+    keys = ", ".join(f"`field_{role}`" for role in _missing(form, columns)) or f"`type: {form.name}` to see why not"
     known = ", ".join(f"{column!r} is the {role}" for role, column in columns.items())
     return f"type {form.name} ({known}) set {keys}"
 
@@ -162,12 +157,7 @@ def _records(first: Sequence[Row], present: list[str]) -> tuple[str, list[str]] 
     """A column of lists of objects that hold a question or an answer, and their keys."""
     for column in present:
         value = first[0].get(column)
-        if (
-            type(value) is list
-            and value
-            and type(value[0]) is dict
-            and not CONTENT_NAMES.isdisjoint(value[0])
-        ):
+        if type(value) is list and value and type(value[0]) is dict and not CONTENT_NAMES.isdisjoint(value[0]):
             return column, list(value[0])
     return None
 

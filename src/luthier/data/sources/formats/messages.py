@@ -20,9 +20,7 @@ def read_messages(items: Any, column: str) -> tuple[Message, ...]:
     calls; arguments that are objects become JSON text; null keys are left out, other keys are kept.
     """
     if type(items) is not list or not items:
-        raise DataError(
-            f"the column {column!r} must be a list of messages, and is {describe(items)}", "", FORM
-        )
+        raise DataError(f"the column {column!r} must be a list of messages, and is {describe(items)}", "", FORM)
     return tuple(_message(item, f"{column!r}, message {number}") for number, item in enumerate(items, 1))
 
 
@@ -30,9 +28,7 @@ def require_answer(messages: Sequence[Message], column: str) -> None:
     """Raise `DataError` unless at least one assistant turn counts."""
     weights = [turn.get("weight", 1) for turn in messages if turn["role"] == "assistant"]
     if not weights:
-        raise DataError(
-            f"no assistant turn in {column!r}: there is nothing to learn", "", "Add one, or remove the row"
-        )
+        raise DataError(f"no assistant turn in {column!r}: there is nothing to learn", "", "Add one, or remove the row")
     if not any(weights):
         mend = "Give one of them weight 1, or remove the row"
         raise DataError(f"every assistant turn in {column!r} has weight 0", "", mend)
@@ -89,17 +85,13 @@ def _content(value: Any, where: str) -> str | None:
     if type(value) is not list:
         raise DataError(f"the content of {where} must be text, and is {describe(value)}", "", FORM)
     if not all(type(part) is dict and type(part.get("text")) is str for part in value):
-        raise DataError(
-            f"the content of {where} has parts that are not text", "", "Only text can be trained on"
-        )
+        raise DataError(f"the content of {where} has parts that are not text", "", "Only text can be trained on")
     return "".join(part["text"] for part in value)
 
 
 def _tool_calls(value: Any, role: str, where: str) -> list[dict[str, Any]]:
     if role != "assistant":
-        raise DataError(
-            f"{where} has tool calls, and its role is {role!r}", "", "Only the assistant calls tools"
-        )
+        raise DataError(f"{where} has tool calls, and its role is {role!r}", "", "Only the assistant calls tools")
     if type(value) is not list:
         raise DataError(f"the tool calls of {where} must be a list, and are {describe(value)}", "", FORM)
     calls = []
@@ -107,9 +99,7 @@ def _tool_calls(value: Any, role: str, where: str) -> list[dict[str, Any]]:
         function = item.get("function") if type(item) is dict else None
         if type(function) is not dict or type(function.get("name")) is not str:
             raise DataError(f"a tool call of {where} has no function name: {describe(item)}", "", FORM)
-        calls.append(
-            call(function["name"], function.get("arguments", "{}"), item.get("id") or f"call_{index}")
-        )
+        calls.append(call(function["name"], function.get("arguments", "{}"), item.get("id") or f"call_{index}"))
     return calls
 
 

@@ -65,9 +65,7 @@ def _transcript(said: str, column: str) -> tuple[Message, ...]:
     parts = TURN.split(said)
     if parts[0].strip() or len(parts) < 3:
         mend = "Set `field_prompt`, or write transcripts with Human: and Assistant: turns"
-        raise DataError(
-            f"{column!r} stands without a prompt and is no transcript: {describe(said)}", "", mend
-        )
+        raise DataError(f"{column!r} stands without a prompt and is no transcript: {describe(said)}", "", mend)
     turns = zip(parts[1::2], parts[2::2], strict=True)
     messages = tuple({"role": SPEAKERS[who], "content": content.strip()} for who, content in turns)
     if messages[-1]["role"] != "assistant":

@@ -57,9 +57,7 @@ def _turn(item: Any, number: int, column: str, called: list[str]) -> dict[str, A
         raise DataError(f"{where} has the unknown role {speaker!r}", "", f"Known roles: {', '.join(ROLES)}")
     value = item.get("value")
     if type(value) is not str:
-        raise DataError(
-            f"the value of {where} must be text, and is {describe(value)}", "", "Write it as text"
-        )
+        raise DataError(f"the value of {where} must be text, and is {describe(value)}", "", "Write it as text")
     if speaker == "function_call":
         calls = _calls(value, number, where)
         called[:] = [made["id"] for made in calls]

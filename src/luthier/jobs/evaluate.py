@@ -1,0 +1,115 @@
+"""`luthier evaluate`: a model, tuned or not, on rows that have answers."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import luthier.recipe as recipes
+from luthier.data import version
+from luthier.data.pipeline import prepare
+from luthier.data.prepared import Prepared
+from luthier.data.sources import read
+from luthier.engine.budget import forecast
+from luthier.errors import DataError, ModelError
+from luthier.evaluate.classic import NotApplicable
+from luthier.evaluate.scorers import score
+from luthier.jobs.fit import Work
+from luthier.jobs.judge import answers_of, test_rows, values
+from luthier.jobs.machine import machine_facts
+from luthier.jobs.prepare import data_facts, model_facts, renderer_of
+from luthier.jobs.reporting import Reporter, Stages
+from luthier.jobs.rows import render_split, rendering_of
+from luthier.jobs.workspace import RunPlan, read_plan
+from luthier.models.locate import locate
+from luthier.recipe import DataEntry, Facts, Recipe
+from luthier.registry import versions
+from luthier.store import Home, runs
+
+RECIPES = {".yaml", ".yml"}
+
+
+def evaluate(model: str, data: Path, home: Home, reporter: Reporter) -> dict[str, Any]:
+    """Scores with intervals. `model` is a registered version, a run's adapter folder, or a base model; `data` a file
+    of rows with answers, or a recipe whose test split is used. Nothing is registered.
+
+    Raises LuthierError where the model or the rows cannot be had, or do not fit each other.
+    """
+    stages, start = Stages(reporter), time.perf_counter()
+    with stages.stage("prepare"):
+        rows = _rows(data)
+        plan, folder = _tuned(model, home) or (None, Path())
+        work = _work(home, plan, Recipe(base_model=model, data=(DataEntry(path=str(data)),)), folder, rows, stages)
+    tests = test_rows(work)
+    with stages.stage("evaluate") as progress:
+        answers = answers_of(work, "base" if plan is None else "tuned", tests, progress)
+    if isinstance(answers, NotApplicable):
+        raise ModelError(f"the model cannot answer these rows: {answers.reason}", model)
+    settings = work.recipe.evaluate
+    scores = score(work.plan.task, tests, answers, settings.metrics, solver=model)
+    return {"model": model, "data": str(data), "rows": len(tests), "confidence": settings.confidence,
+            "notes": list(scores.notes), "scores": values(scores, scores.metrics, settings.confidence),
+            "seconds": time.perf_counter() - start, "samples": [asdict(sample) for sample in scores.samples]}  # fmt: skip
+
+
+def _rows(data: Path) -> Prepared:
+    """The rows to answer, all in the test split."""
+    if data.suffix in RECIPES:
+        loaded = recipes.load(data)
+        return prepare(recipes.resolve_paths(loaded.recipe, loaded.base), loaded.base)
+    if not data.exists():
+        raise DataError("there is no such file", str(data), "Give a data file or a recipe")
+    source = read(DataEntry(path=str(data.resolve())), Path.cwd())
+    labels = sorted(
+        {str(label) for row in source.examples for label in (row.labels or (row.label,)) if label is not None}
+    )
+    several = any(row.labels is not None for row in source.examples)
+    splits = {"train": [], "validation": [], "test": list(source.examples)}
+    return Prepared(splits, [], [source], [], [], "classify" if labels else "generate", tuple(labels), several)
+
+
+def _tuned(model: str, home: Home) -> tuple[RunPlan, Path] | None:
+    """The plan by which a model was trained and the folder that holds its `adapter/`; None for a base model."""
+    folder = Path(model)
+    if (folder / "luthier.json").exists():
+        if folder.name != "adapter" or not (folder.parent / "plan.json").exists():
+            raise ModelError("the recipe of this adapter is not beside it", model, "Give its name in the registry")
+        return read_plan(folder.parent), folder.parent
+    try:
+        found = versions.get(home, model)
+    except LookupError:
+        return None
+    target = home.cache("versions") / found.adapter_sha256
+    if not (target / "adapter").exists():
+        home.blobs.get_tree(found.adapter_sha256, target / "adapter")
+    return read_plan(runs.run_folder(home, found.run_id)), target
+
+
+def _work(home: Home, plan: RunPlan | None, asked: Recipe, folder: Path, found: Prepared, stages: Stages) -> Work:
+    recipe = asked if plan is None else plan.settings
+    files = locate(recipe.base_model, home.cache("models"), stages.note)
+    renderer, cache, tests = renderer_of(files, recipe), home.cache("rendered"), found.splits["test"]
+    rendered = {"test": render_split(renderer, tests, cache, rendering_of(recipe, None), stages.note)}
+    if plan is None:
+        plan = _plain_plan(
+            recipe, Facts(model_facts(files), data_facts(recipe, found, rendered, renderer), machine_facts())
+        )
+    rows = {"test": [tests[i] for i in rendered["test"].kept]}
+    if plan.dataset_version:
+        rows["train"] = version.read(home, plan.dataset_version, "train")
+    return Work(home, plan, plan.settings, folder, files, rows, rendered, stages)
+
+
+def _plain_plan(recipe: Recipe, facts: Facts) -> RunPlan:
+    """The settings by which an untrained model is asked; every row is a test row, so `auto` is filled as if for training."""
+    from dataclasses import replace
+
+    facts = replace(
+        facts,
+        data=replace(facts.data, rows={"train": facts.data.rows["test"], "test": facts.data.rows["test"]}),
+    )
+    resolved = recipes.resolve(recipe, facts).recipe
+    return RunPlan("", resolved.to_plain(), recipe.to_plain(), [], "", "", [], False, "generate", {},
+                   asdict(forecast(resolved, facts)), {}, "")  # fmt: skip
