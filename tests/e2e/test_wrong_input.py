@@ -67,7 +67,7 @@ CSV = b"text,label\n" + b"".join(b"row %d of it,%s\n" % (i, b"ab"[i % 2 : i % 2 
 CASES: dict[str, tuple[Callable[[Bench], str], tuple[str, ...]]] = {
     # the recipe
     "no recipe": (lambda b: str(b.folder / "none.yaml"), ("none.yaml",)),
-    "recipe is a folder": (lambda b: str(b.folder), ("folder",)),
+    "recipe is a folder": (lambda b: str(b.folder), ("director",)),
     "recipe is not YAML": (lambda b: str(b.folder / b.raw(b"a: [1\nb: }", "x.yaml")), ("x.yaml",)),
     "recipe is a list": (lambda b: str(b.folder / b.raw(b"- a\n- b\n", "x.yaml")), ("x.yaml",)),
     "recipe is empty": (lambda b: str(b.folder / b.raw(b"", "x.yaml")), ("x.yaml",)),

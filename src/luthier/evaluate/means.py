@@ -73,7 +73,9 @@ def bootstrap_t(units_GK: Floats, times: int) -> tuple[float, float, Floats]:
 
 
 def sign_flip(differences_G: Floats, times: int) -> float:
-    """The two-sided p-value of Σ difference when each unit's sign is flipped at random."""
-    total = float(differences_G.sum())
-    flipped_B = total - 2 * half_sums(differences_G[:, None], times)[:, 0]
-    return two_sided_p(flipped_B, total, tolerance=1e-9 * float(np.abs(differences_G).sum()))
+    """The two-sided p-value of Σ difference when each unit's sign is flipped at random.
+
+    Flipping a subset leaves the sum as large or larger where the subset's own sum is not above 0.
+    """
+    flipped_B = half_sums(differences_G[:, None], times)[:, 0]
+    return two_sided_p(flipped_B, 0.0, tolerance=1e-9 * float(np.abs(differences_G).sum()))

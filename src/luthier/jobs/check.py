@@ -7,17 +7,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from luthier.jobs.prepare import Ready, get_ready
-from luthier.jobs.run import data_part
+from luthier.jobs.prepare import Ready, data_part, get_ready
 from luthier.store import Home
 
 SMALL_TEST = 100
 """Test rows under which only large differences can be shown."""
 
 
-def check(recipe_path: Path, overrides: Sequence[str], home: Home, note: Callable[[str], None]) -> dict[str, Any]:
+def check(
+    recipe_path: Path | str,
+    overrides: Sequence[str] = (),
+    home: Home | None = None,
+    note: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
     """What a run of the recipe would do and take. Raises what `run` would raise before it starts."""
-    ready = get_ready(recipe_path, overrides, home, note)
+    ready = get_ready(Path(recipe_path), overrides, home or Home.open(), note)
     part = data_part(ready, None)
     return {
         "rows": sum(part["splits"].values()), "splits": part["splits"], "steps": part["steps"], "sources": part["sources"],

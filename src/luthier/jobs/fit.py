@@ -19,6 +19,7 @@ from luthier.engine.checkpoint import Checkpoints, best_step, load_best
 from luthier.engine.hooks import Announce, Budget, Clock, Control, Patience, Validate
 from luthier.engine.loop import Hook, train
 from luthier.engine.plan import Plan
+from luthier.errors import DataError
 from luthier.jobs.reporting import Stages
 from luthier.jobs.workspace import FIT, RunPlan, whole_folder
 from luthier.models.features import features
@@ -33,6 +34,7 @@ from luthier.store.files import read_json, write_json
 
 Split = str
 SECONDS_BETWEEN_REPORTS = 0.2
+OTHER_LABEL = "Give rows with a label column, and with labels that the training rows have"
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,9 @@ def label_columns(rows: list[Example], recipe: Recipe, labels: list[str], multi_
     member = np.zeros((len(rows), len(labels)), np.float32)
     for number, row in enumerate(rows):
         for label in row.labels if row.labels is not None else (row.label,):
-            member[number, index[str(label)]] = 1
+            if label not in index:
+                raise DataError(f"the label {label!r} is none of the {len(labels)} that were learnt", row.row_id, OTHER_LABEL)
+            member[number, index[label]] = 1
     weights = class_weights(member, recipe.objective.class_weights, labels)
     own = np.array([row.weight for row in rows], np.float32)
     share = (member @ weights) / np.maximum(member.sum(1), 1)

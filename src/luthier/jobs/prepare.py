@@ -6,8 +6,9 @@ What is wrong with a user's input is found here, before a run, a version or a bl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import luthier.recipe as recipes
 from luthier.data.example import Example
@@ -17,11 +18,12 @@ from luthier.data.rendered import Rendered
 from luthier.engine.budget import Forecast, forecast
 from luthier.errors import RecipeError
 from luthier.jobs.machine import machine_facts
-from luthier.jobs.rows import Rendering, render_split, rendering_of
+from luthier.jobs.rows import render_split, rendering_of
 from luthier.models.locate import ModelFiles, locate
 from luthier.recipe import DataFacts, Facts, ModelFacts, Recipe, Resolved
 from luthier.store import Home
 
+ONE_ANSWER = "Give rows with one answer each, or keep the chosen one of each pair"
 Note = Callable[[str], None]
 
 
@@ -55,6 +57,8 @@ def make_ready(source: Recipe, base: Path, home: Home, note: Note) -> Ready:
     """As `get_ready`, from a recipe in hand."""
     files = locate(source.base_model, home.cache("models"), note)
     data = prepare(source, base)
+    if data.task == "preference":
+        raise RecipeError("the rows are preference pairs, which no objective learns from", "data", ONE_ANSWER)
     renderer = renderer_of(files, source)
     cache = home.cache("rendered")
     whole = rendering_of(source, sequence_len=None)
@@ -112,6 +116,25 @@ def data_facts(recipe: Recipe, data: Prepared, rendered: dict[str, Rendered], re
     )  # fmt: skip
 
 
+def data_part(ready: Ready, dataset: str | None) -> dict[str, Any]:
+    """The `data` block of the run document."""
+    found = ready.data
+    reports = [part.report for part in ready.rendered.values()]
+    return {
+        "version": dataset, "splits": {name: len(rows) for name, rows in found.splits.items()},
+        "steps": [asdict(step) for step in found.steps], "notes": list(found.notes),
+        "sources": [
+            {"path": str(s.path), "type": s.detected, "why": s.why, "rows": s.rows, "sha256": s.sha256, "licence": e.licence}
+            for s, e in zip(found.sources, ready.recipe.data, strict=True)
+        ],
+        "coverage": {
+            "tokens": sum(r.tokens for r in reports), "trained_tokens": sum(r.trained_tokens for r in reports),
+            "truncated": sum(len(r.truncated) for r in reports), "longest": max(r.longest for r in reports),
+            "zero_coverage": [row for r in reports for row in r.zero_coverage][:20],
+        },
+    }  # fmt: skip
+
+
 def check_coverage(recipe: Recipe, rendered: dict[str, Rendered]) -> None:
     """Raise RecipeError where no token of the training rows would be learnt."""
     train = rendered.get("train")
@@ -128,5 +151,3 @@ def _is_object(text: str) -> bool:
     except ValueError:
         return False
 
-
-__all__ = ["Ready", "Rendering", "get_ready", "make_ready", "renderer_of"]

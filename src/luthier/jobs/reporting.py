@@ -14,6 +14,13 @@ class Reporter(Protocol):
     def event(self, kind: str, message: str, data: dict[str, Any] | None = None) -> None: ...
 
 
+class Silent:
+    """Says nothing."""
+
+    def event(self, kind: str, message: str, data: dict[str, Any] | None = None) -> None:
+        """Does nothing."""
+
+
 class Stages:
     """Names the stages of a job to its reporter and keeps their seconds."""
 

@@ -15,10 +15,10 @@ from typing import Any
 import luthier.errors as errors
 import luthier.recipe as recipes
 from luthier.data import version
-from luthier.errors import LuthierError, TrainingError
+from luthier.errors import TrainingError
 from luthier.jobs.machine import environment
-from luthier.jobs.prepare import Ready, get_ready
-from luthier.jobs.reporting import Reporter, Stages
+from luthier.jobs.prepare import Ready, data_part, get_ready
+from luthier.jobs.reporting import Reporter, Silent, Stages
 from luthier.jobs.workspace import PLAN, RunPlan, write_plan
 from luthier.store import Home, runs
 from luthier.store.files import Lock
@@ -29,10 +29,10 @@ PATIENCE_SECONDS = 60
 
 
 def run(
-    recipe_path: Path,
-    overrides: Sequence[str],
-    home: Home,
-    reporter: Reporter,
+    recipe_path: Path | str,
+    overrides: Sequence[str] = (),
+    home: Home | None = None,
+    reporter: Reporter | None = None,
     fresh: bool = False,
     only_fit: bool = False,
 ) -> dict[str, Any]:
@@ -41,6 +41,7 @@ def run(
     Raises a LuthierError, before anything is written, where the input is wrong; TrainingError where the fit failed;
     KeyboardInterrupt where it was interrupted, after which the same call goes on.
     """
+    home, reporter, recipe_path = home or Home.open(), reporter or Silent(), Path(recipe_path)
     stages = Stages(reporter)
     with stages.stage("prepare"):
         ready = get_ready(recipe_path, overrides, home, stages.note)
@@ -82,25 +83,6 @@ def _create(home: Home, ready: Ready, dataset: str, command: str, only_fit: bool
     return row
 
 
-def data_part(ready: Ready, dataset: str | None) -> dict[str, Any]:
-    """The `data` block of the run document."""
-    found = ready.data
-    reports = [part.report for part in ready.rendered.values()]
-    return {
-        "version": dataset, "splits": {name: len(rows) for name, rows in found.splits.items()},
-        "steps": [asdict(step) for step in found.steps], "notes": list(found.notes),
-        "sources": [
-            {"path": str(s.path), "type": s.detected, "why": s.why, "rows": s.rows, "sha256": s.sha256, "licence": e.licence}
-            for s, e in zip(found.sources, ready.recipe.data, strict=True)
-        ],
-        "coverage": {
-            "tokens": sum(r.tokens for r in reports), "trained_tokens": sum(r.trained_tokens for r in reports),
-            "truncated": sum(len(r.truncated) for r in reports), "longest": max(r.longest for r in reports),
-            "zero_coverage": [row for r in reports for row in r.zero_coverage][:20],
-        },
-    }  # fmt: skip
-
-
 def _task(recipe: recipes.Recipe) -> str:
     return {"sft": "generate", "classify": "classify", "pretrain": "text"}[recipe.objective.type]
 
@@ -116,6 +98,7 @@ def _work(home: Home, run_id: str, reporter: Reporter, lock: Lock) -> int:
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
                              pass_fds=(lock.fileno(),))  # fmt: skip
     assert child.stdout is not None
+    reporter.event("note", "starting the working process", {})
     try:
         for line in child.stdout:
             _pass_on(line, reporter)
@@ -151,5 +134,3 @@ def _result(home: Home, run_id: str, code: int) -> dict[str, Any]:
         mend="Its messages stand above; the same command goes on from the last checkpoint",
     )  # fmt: skip
 
-
-__all__ = ["LuthierError", "data_part", "run"]

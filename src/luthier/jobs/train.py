@@ -12,7 +12,11 @@ from luthier.store import Home
 
 
 def train(
-    recipe_path: Path, overrides: Sequence[str], home: Home, reporter: Reporter, fresh: bool = False
+    recipe_path: Path | str,
+    overrides: Sequence[str] = (),
+    home: Home | None = None,
+    reporter: Reporter | None = None,
+    fresh: bool = False,
 ) -> dict[str, Any]:
     """As `run`, without evaluation, verdict and report; the version is registered, no alias is moved."""
     return run(recipe_path, overrides, home, reporter, fresh, only_fit=True)

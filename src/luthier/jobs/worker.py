@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ def main() -> int:
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
     keep_pages()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     home, run_id = Path(sys.argv[1]), sys.argv[2]
     from luthier.errors import LuthierError
     from luthier.jobs.work import Interrupted, work_on
@@ -65,8 +66,8 @@ def _interrupt(number: int, frame: Any) -> None:
 
 
 def _end_with_parent() -> None:
-    while sys.stdin.buffer.read(4096):
-        time.sleep(0)
+    while os.read(0, 4096):
+        pass
     os._exit(137)
 
 

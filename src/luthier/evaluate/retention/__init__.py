@@ -1,7 +1,7 @@
 """What a base model could do before it was tuned: questions and general text, written for this package.
 
-`questions.jsonl` holds 80 short questions with 2–4 answers to choose from, of which a small chat model knows most
-(SmolLM2-135M-Instruct: 68). `text.jsonl` holds 60 passages of general English and code. Neither is training data.
+`questions.jsonl` holds 240 short questions with 2–4 answers to choose from, of which a small chat model knows most
+(SmolLM2-135M-Instruct: 216). `text.jsonl` holds 60 passages of general English and code. Neither is training data.
 """
 
 from __future__ import annotations
