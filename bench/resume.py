@@ -3,7 +3,8 @@
     python bench/resume.py [--kills 20] [--each 5] [--model smollm2-135m-instruct]
 
 Runs are killed until `kills` is reached, each up to `each` times, at moments drawn evenly from the time that an
-undisturbed run takes. The process that the user started is killed; the one that works for it must notice. Each must end with the same weights and optimizer state, bit for bit, and one registered version.
+undisturbed run takes. The process that the user started is killed; the one that works for it must notice. Each must
+end with the same weights and optimizer state, bit for bit, and one registered version.
 """
 
 from __future__ import annotations

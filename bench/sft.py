@@ -47,7 +47,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         rows, model, cache = render(asked.data, Path(scratch))
         job = {"rows": rows, "name": MODEL, "model": str(model), "cache": str(cache), "threads": THREADS,
-               "sequence_len": LENGTH, "batch_size": BATCH, "budget": 1024, "steps": WARM + COUNTED, "parity": False}  # fmt: skip
+               "sequence_len": LENGTH, "batch_size": BATCH, "budget": 1024,
+               "steps": WARM + COUNTED, "parity": False}  # fmt: skip
         slices = [turn(job, asked.peer, Path(scratch), number == 0) for number in range(asked.pairs)]
     result = summary(slices)
     (ROOT / "bench" / "results" / "sft.json").write_text(json.dumps(result, indent=1) + "\n")
@@ -60,7 +61,10 @@ def render(data: Path, scratch: Path) -> tuple[list[dict], Path, Path]:
     files = locate(MODEL, cache)
     examples = read(DataEntry(path=str(data.resolve())), Path.cwd()).examples[: BATCH * (WARM + COUNTED)]
     found = Renderer.from_folder(files.folder).rows(examples, sequence_len=LENGTH, truncation="right")
-    rows = [{"ids": ids.tolist(), "mask": (weights > 0).astype(int).tolist()} for ids, weights in map(found.row, range(len(found)))]
+    rows = [
+        {"ids": ids.tolist(), "mask": (weights > 0).astype(int).tolist()}
+        for ids, weights in map(found.row, range(len(found)))
+    ]
     return rows, files.folder, cache
 
 
@@ -110,7 +114,9 @@ def summary(slices: list[dict]) -> dict:
             "tokens_per_second": statistics.median(s[name]["tokens_per_second"] for s in slices),
             "gemm_gflops": statistics.median(s[name]["gemm_gflops"] for s in slices),
             "peak_memory_bytes": max(s[name]["peak_memory_bytes"] for s in slices),
-            "ratio": statistics.median(s["Luthier"]["tokens_per_second"] / s[name]["tokens_per_second"] for s in slices),
+            "ratio": statistics.median(
+                s["Luthier"]["tokens_per_second"] / s[name]["tokens_per_second"] for s in slices
+            ),
         }
         for name in slices[0]
     }

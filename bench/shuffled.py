@@ -24,7 +24,7 @@ TICKETS = ROOT / "examples" / "tickets"
 
 
 def main() -> int:
-    """Print a line for each seed and write bench/results/shuffled.json; exit code 1 above one false verdict in twenty."""
+    """Print a line for each seed, write bench/results/shuffled.json; exit code 1 above one false verdict in twenty."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--seeds", type=int, default=20)
     seeds = options.parse_args().seeds
@@ -46,7 +46,8 @@ def one(scratch: Path, seed: int) -> dict:
     recipe = folder / "recipe.yaml"
     recipe.write_text(
         "base_model: all-minilm-l6-v2\ndata:\n  - {path: queue_train.csv, field_text: text, field_label: queue}\n"
-        "  - {path: queue_test.csv, split: test, field_text: text, field_label: queue}\nadapter: head\nobjective: classify\n"
+        "  - {path: queue_test.csv, split: test, field_text: text, field_label: queue}\n"
+        "adapter: head\nobjective: classify\n"
         "train: {num_epochs: 10}\n"
     )
     found = run(recipe, home=Home.open(scratch / "home"))

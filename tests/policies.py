@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from luthier.data.batch import Batch, Row, pack
+from luthier.data.batch import Batch, pack
+from luthier.data.forest import Row
 from luthier.models.load import make_policy
 from luthier.models.locate import ModelFiles, locate
 from luthier.models.policy import Policy

@@ -6,6 +6,7 @@ import json
 import resource
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 from luthier.engine.allocator import keep_pages
@@ -55,9 +56,11 @@ def main() -> None:
     plan = Plan(Train(learning_rate=1e-4, warmup_ratio=0.0, max_grad_norm=0.0), policy.trainable(), job["steps"])
     found = parity(policy, rows, files.folder, Path(job["folder"]), files) if job["parity"] else {}
     start = time.perf_counter()
-    train(policy, TABLE["sft"](Objective(), False), stream, plan, Checkpoints(Path(job["folder"]) / "c", 10**9), [clock])
+    train(
+        policy, TABLE["sft"](Objective(), False), stream, plan, Checkpoints(Path(job["folder"]) / "c", 10**9), [clock]
+    )
     seen = [start, *moments]
-    print(json.dumps({"step_seconds": [b - a for a, b in zip(seen, seen[1:], strict=False)], **found,
+    print(json.dumps({"step_seconds": [b - a for a, b in pairwise(seen)], **found,
                       "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))  # fmt: skip
 
 

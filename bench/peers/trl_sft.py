@@ -6,6 +6,7 @@ import json
 import resource
 import sys
 import time
+from itertools import pairwise
 
 import torch
 from datasets import Dataset
@@ -28,7 +29,9 @@ def main() -> None:
     job = json.load(sys.stdin)
     torch.set_num_threads(job["threads"])
     model = AutoModelForCausalLM.from_pretrained(job["model"], dtype=torch.float32)
-    rows = Dataset.from_dict({"input_ids": [r["ids"] for r in job["rows"]], "completion_mask": [r["mask"] for r in job["rows"]]})
+    rows = Dataset.from_dict(
+        {"input_ids": [r["ids"] for r in job["rows"]], "completion_mask": [r["mask"] for r in job["rows"]]}
+    )
     settings = SFTConfig(
         output_dir=job["folder"], max_length=job["sequence_len"], learning_rate=1e-4, max_steps=job["steps"],
         logging_strategy="no", save_strategy="no", report_to=[], disable_tqdm=True, use_cpu=True,
@@ -43,7 +46,7 @@ def main() -> None:
     start = time.perf_counter()
     trainer.train()
     seen = [start, *clock.moments]
-    print(json.dumps({"step_seconds": [b - a for a, b in zip(seen, seen[1:], strict=False)],
+    print(json.dumps({"step_seconds": [b - a for a, b in pairwise(seen)],
                       "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))  # fmt: skip
 
 

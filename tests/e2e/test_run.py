@@ -126,7 +126,7 @@ def test_the_adapter_loads_in_plain_peft_with_the_same_logits(done, tiny_llama: 
 
 
 def test_a_killed_run_goes_on_and_ends_the_same(done, tiny_llama: Path, tmp_path: Path) -> None:
-    home, recipe, document = done
+    _, recipe, document = done
     environment = os.environ | {"LUTHIER_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
     first = subprocess.Popen([*LUTHIER, "run", str(recipe), "--json"], env=environment, stdout=subprocess.DEVNULL,
                              stderr=subprocess.DEVNULL)  # fmt: skip
@@ -138,7 +138,9 @@ def test_a_killed_run_goes_on_and_ends_the_same(done, tiny_llama: Path, tmp_path
     (run,) = (tmp_path / "home" / "runs").iterdir()
     assert json.loads(again.stdout)["run_id"] == run.name
     for name in ("weights", "optimizer"):
-        left, right = (newest(folder) / f"{name}.safetensors" for folder in (Path(document["adapter_path"]).parent, run))
+        left, right = (
+            newest(folder) / f"{name}.safetensors" for folder in (Path(document["adapter_path"]).parent, run)
+        )
         a, b = load_file(left), load_file(right)
         assert a.keys() == b.keys()
         assert all(torch.equal(a[key], b[key]) for key in a)

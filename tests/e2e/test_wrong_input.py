@@ -130,8 +130,10 @@ CASES: dict[str, tuple[Callable[[Bench], str], tuple[str, ...]]] = {
             data=["rows.jsonl", {"path": "test.jsonl", "split": "test"}], curate={"leakage": "error"}))[1],
         ("test",)),
     "preference pairs": (
-        lambda b: rows(b, [{"prompt": f"{i}?", "chosen": "yes", "rejected": "no"} for i in range(50)]), ("preference",)),
-    "plain text to answer": (lambda b: rows(b, [{"text": f"line {i}"} for i in range(50)], objective="sft"), ("pretrain",)),
+        lambda b: rows(b, [{"prompt": f"{i}?", "chosen": "yes", "rejected": "no"} for i in range(50)]),
+        ("preference",)),
+    "plain text to answer": (
+        lambda b: rows(b, [{"text": f"line {i}"} for i in range(50)], objective="sft"), ("pretrain",)),
     "JSON answers that are none": (lambda b: b.recipe(evaluate={"constrain": "json"}), ("constrain",)),
     "more tokens than the model reads": (
         lambda b: b.recipe(train={"sequence_len": 99999}), ("sequence_len", "512")),
@@ -149,7 +151,7 @@ def test_wrong_input(name: str, verb: str, home, tmp_path: Path, tiny_llama, tin
     make, words = CASES[name]
     recipe = make(Bench(folder, tiny_llama, tiny_bert))
     assert main([verb, recipe]) == 2
-    out, err = capsys.readouterr()
+    _, err = capsys.readouterr()
     told = [line for line in err.splitlines() if line.startswith("error: ")]
     assert len(told) == 1
     assert err.rstrip().endswith(told[0])

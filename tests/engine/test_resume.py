@@ -10,7 +10,7 @@ import pytest
 import torch
 from policies import language_policy, language_rows
 
-from luthier.data.batch import Row
+from luthier.data.forest import Row
 from luthier.data.stream import Stream, packed
 from luthier.engine.checkpoint import PAUSED, Checkpoints, best_step, load_best, newest
 from luthier.engine.hooks import Clock, Patience, Validate

@@ -10,9 +10,11 @@ import torch
 from policies import distance, files_of, gradient, language_policy, language_rows, objective_cases
 from transformers import AutoModel, AutoModelForCausalLM
 
-from luthier.data.batch import Row, common_prefix, cut, pack
+from luthier.data.batch import cut, pack
+from luthier.data.forest import Row, shared_tokens
 from luthier.data.stream import packed
 from luthier.models.load import load_base, save_policy
+from luthier.models.sample import sample
 from luthier.objectives import TABLE
 from luthier.recipe import Objective as Settings
 
@@ -84,15 +86,40 @@ def test_a_target_inside_the_common_beginning_is_not_shared() -> None:
     learnt = [
         Row(r.ids, np.where(np.arange(len(r.ids)) == 10, 1, r.weights).astype(np.float32), r.number) for r in rows
     ]
-    assert common_prefix(rows) == 20
-    assert common_prefix(learnt) == 10
+    assert shared_tokens(rows[0], rows[1]) == 20
+    assert shared_tokens(learnt[0], learnt[1]) == 10
     assert pack(learnt, share_prefix=True).weight_N.sum() == sum(r.weights.sum() for r in learnt)
 
 
 def test_a_row_that_begins_another_keeps_a_token_of_its_own() -> None:
     ids = np.arange(30)
     rows = [Row(ids[:n], np.zeros(n, np.float32), i) for i, n in enumerate((20, 30))]
-    assert common_prefix(rows) == 19
+    assert shared_tokens(*rows) == 19
+
+
+def test_rows_that_share_at_several_depths_equal_transformers(tiny_llama: Path) -> None:
+    draw = np.random.default_rng(0)
+    system, questions = draw.integers(0, 90, 12), [draw.integers(0, 90, 10) for _ in range(3)]
+    rows = [
+        Row(
+            np.concatenate([system, question, draw.integers(0, 90, 3 + i)]),
+            np.r_[np.zeros(22), np.ones(3 + i)],
+            4 * q + i,
+        )
+        for q, question in enumerate(questions)
+        for i in range(4)
+    ]  # fmt: skip
+    batch = pack(rows, share_prefix=True)
+    assert len(batch.segments) == 1 + 3 + 12
+    assert len(batch.ids_T) == 12 + 3 * 10 + sum(len(row.ids) - 22 for row in rows)
+    assert batch.tokens == sum(len(row.ids) for row in rows)
+    policy = load_base(files_of(tiny_llama))
+    with policy.evaluating():
+        together, alone = policy.logprobs(batch), torch.cat([policy.logprobs(pack([row])) for row in rows])
+        torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+        prompts = [row.ids.tolist() for row in rows]
+        answers = sample(policy, prompts, max_new_tokens=4, stop_ids=[])
+        assert answers == [sample(policy, [prompt], max_new_tokens=4, stop_ids=[])[0] for prompt in prompts]
 
 
 def test_cutting_keeps_order_and_budget() -> None:

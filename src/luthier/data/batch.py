@@ -10,31 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-SHORTEST_SHARED_PREFIX = 8
-"""Tokens; a shorter common beginning is not worth a segment of its own."""
-
-
-class Segment(NamedTuple):
-    """Tokens `start` to `end` (exclusive) of the pack; `parent` is the index of the segment it continues."""
-
-    start: int
-    end: int
-    parent: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One rendered row: token ids (L,), the weight of predicting each of them (L,), and its number in the data."""
-
-    ids: np.ndarray
-    weights: np.ndarray
-    number: int
+from luthier.data.forest import Row, Segment, lay
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +25,7 @@ class Batch:
     ids_T, positions_T: token ids and their position within the row they belong to.
     source_N, target_N, weight_N, row_N: the token at pack index `source` predicts the id `target`; the prediction
     counts `weight` and belongs to row `row` (0 … rows-1). Targets of weight 0 are left out.
+    leaves: the index of each row's own segment, which continues those it shares.
     last_R: pack index of each row's last token; lengths_R: its tokens, shared ones included.
     numbers_R: each row's number in the data. columns: further per-row values, first dimension R.
     """
@@ -51,6 +33,7 @@ class Batch:
     ids_T: Tensor
     positions_T: Tensor
     segments: tuple[Segment, ...]
+    leaves: tuple[int, ...]
     source_N: Tensor
     target_N: Tensor
     weight_N: Tensor
@@ -90,38 +73,24 @@ TENSORS = (
 
 
 def pack(rows: Sequence[Row], columns: Mapping[str, np.ndarray] | None = None, share_prefix: bool = False) -> Batch:
-    """Lay rows end to end in one pack; with `share_prefix`, what they all begin with is laid once.
+    """Lay rows end to end in one pack; with `share_prefix`, what neighbours begin with is laid once.
 
     Sharing is for causal models only: in a bidirectional one the prefix would depend on what follows it.
     """
-    shared = common_prefix(rows) if share_prefix else 0
-    pieces = [rows[0].ids[:shared]] if shared else []
-    segments = [Segment(0, shared)] if shared else []
-    sources, targets, weights, owners, last = [], [], [], [], []
-    start = shared
-    for index, row in enumerate(rows):
-        own = len(row.ids) - shared
-        segments.append(Segment(start, start + own, 0 if shared else None))
-        place = np.concatenate([np.arange(shared), np.arange(start, start + own)])
-        counted = np.flatnonzero(row.weights[1:]) + 1
-        sources.append(place[counted - 1])
-        targets.append(row.ids[counted])
-        weights.append(row.weights[counted])
-        owners.append(np.full(len(counted), index))
-        pieces.append(row.ids[shared:])
-        last.append(start + own - 1)
-        start += own
-    positions = [np.arange(s.end - s.start) + (0 if s.parent is None else shared) for s in segments]
+    forest = lay(rows, share_prefix)
+    counted = [np.flatnonzero(row.weights[1:]) + 1 for row in rows]
+    placed = list(zip(rows, forest.places, counted, strict=True))
     numbers = np.array([row.number for row in rows], dtype=np.int64)
     return Batch(
-        ids_T=_long(pieces),
-        positions_T=_long(positions),
-        segments=tuple(segments),
-        source_N=_long(sources),
-        target_N=_long(targets),
-        weight_N=torch.from_numpy(np.concatenate(weights).astype(np.float32)),
-        row_N=_long(owners),
-        last_R=torch.tensor(last),
+        ids_T=_long(forest.ids),
+        positions_T=_long(forest.positions),
+        segments=tuple(forest.segments),
+        leaves=tuple(forest.leaves),
+        source_N=_long([place[targets - 1] for _, place, targets in placed]),
+        target_N=_long([row.ids[targets] for row, _, targets in placed]),
+        weight_N=torch.from_numpy(np.concatenate([r.weights[targets] for r, _, targets in placed]).astype(np.float32)),
+        row_N=_long([np.full(len(targets), index) for index, targets in enumerate(counted)]),
+        last_R=torch.tensor([place[-1] for place in forest.places]),
         lengths_R=torch.tensor([len(row.ids) for row in rows]),
         numbers_R=torch.from_numpy(numbers),
         columns=_columns(columns or {}, numbers),
@@ -132,27 +101,11 @@ def unpacked(numbers: np.ndarray, lengths: np.ndarray, columns: Mapping[str, np.
     """A batch of rows (R,) without their tokens: all that counts stands in its columns."""
     none = torch.empty(0, dtype=torch.int64)
     return Batch(
-        ids_T=none, positions_T=none, segments=(),
+        ids_T=none, positions_T=none, segments=(), leaves=(),
         source_N=none, target_N=none, weight_N=torch.empty(0), row_N=none,
         last_R=none, lengths_R=torch.from_numpy(lengths[numbers].astype(np.int64)),
         numbers_R=torch.from_numpy(numbers), columns=_columns(columns, numbers),
     )  # fmt: skip
-
-
-def common_prefix(rows: Sequence[Row]) -> int:
-    """Tokens that all rows begin with and none of them learns; 0 if too few to be worth sharing.
-
-    Every row keeps at least one token of its own, and a target inside the prefix would be learnt once for all rows
-    instead of once for each, so the prefix ends before the first of them.
-    """
-    if len(rows) < 2:
-        return 0
-    first = rows[0].ids
-    limit = min(min(len(row.ids) - 1, _first_target(row.weights)) for row in rows)
-    for row in rows[1:]:
-        differs = np.flatnonzero(first[:limit] != row.ids[:limit])
-        limit = int(differs[0]) if len(differs) else limit
-    return limit if limit >= SHORTEST_SHARED_PREFIX else 0
 
 
 def cut(lengths: Iterable[int], budget: int) -> list[list[int]]:
@@ -166,11 +119,6 @@ def cut(lengths: Iterable[int], budget: int) -> list[list[int]]:
         parts[-1].append(index)
         room -= length
     return parts
-
-
-def _first_target(weights: np.ndarray) -> int:
-    counted = np.flatnonzero(weights[1:])
-    return int(counted[0]) + 1 if len(counted) else len(weights)
 
 
 def _columns(columns: Mapping[str, np.ndarray], numbers: np.ndarray) -> dict[str, Tensor]:

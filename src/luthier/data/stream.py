@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from luthier.data.batch import Batch, Row, cut, pack, unpacked
+from luthier.data.batch import Batch, cut, pack, unpacked
+from luthier.data.forest import Row
 from luthier.errors import TrainingError
 
 MakeBatches = Callable[[Sequence[int]], list[Batch]]

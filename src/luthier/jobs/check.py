@@ -24,7 +24,8 @@ def check(
     ready = get_ready(Path(recipe_path), overrides, home or Home.open(), note)
     part = data_part(ready, None)
     return {
-        "rows": sum(part["splits"].values()), "splits": part["splits"], "steps": part["steps"], "sources": part["sources"],
+        "rows": sum(part["splits"].values()), "splits": part["splits"], "steps": part["steps"],
+        "sources": part["sources"],
         "notes": part["notes"], "coverage": part["coverage"], "resolved": [asdict(r) for r in ready.resolved.reasons],
         "forecast": asdict(ready.forecast), "licences": licences(ready), "warnings": warnings(ready, part),
         "findings": findings(ready),

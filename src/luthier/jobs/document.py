@@ -28,7 +28,8 @@ def scores_part(work: Work, found: Mapping[str, Found]) -> dict[str, Any]:
     best = best_baseline(rivals, primary) if rivals else None
     against = {} if best is None else {m: d | {"against": best} for m, d in deltas[best].items()}
     return {
-        "metric": primary, "confidence": confidence, "solvers": {n: values(s, metrics, confidence) for n, s in measured.items()},
+        "metric": primary, "confidence": confidence,
+        "solvers": {n: values(s, metrics, confidence) for n, s in measured.items()},
         "base": values(measured["base"], metrics, confidence) if "base" in measured else {},
         "tuned": values(tuned, metrics, confidence), "best_baseline": best, "delta": against, "deltas": deltas,
         "skipped_baselines": {name: why.reason for name, why in found.items() if isinstance(why, NotApplicable)},

@@ -51,7 +51,8 @@ def evaluate(model: str, data: Path, home: Home, reporter: Reporter) -> dict[str
     scores = score(work.plan.task, tests, answers, settings.metrics, solver=model)
     return {"model": model, "data": str(data), "rows": len(tests), "confidence": settings.confidence,
             "notes": list(scores.notes), "scores": values(scores, scores.metrics, settings.confidence),
-            "seconds": time.perf_counter() - start, "samples": [asdict(sample) for sample in scores.samples]}  # fmt: skip
+            "seconds": time.perf_counter() - start,
+            "samples": [asdict(sample) for sample in scores.samples]}  # fmt: skip
 
 
 def _rows(data: Path) -> Prepared:
@@ -103,7 +104,7 @@ def _work(home: Home, plan: RunPlan | None, asked: Recipe, folder: Path, found: 
 
 
 def _plain_plan(recipe: Recipe, facts: Facts) -> RunPlan:
-    """The settings by which an untrained model is asked; every row is a test row, so `auto` is filled as if for training."""
+    """How an untrained model is asked: every row is a test row, so `auto` is filled as if they were for training."""
     from dataclasses import replace
 
     facts = replace(

@@ -104,7 +104,9 @@ def label_columns(rows: list[Example], recipe: Recipe, labels: list[str], multi_
     for number, row in enumerate(rows):
         for label in row.labels if row.labels is not None else (row.label,):
             if label not in index:
-                raise DataError(f"the label {label!r} is none of the {len(labels)} that were learnt", row.row_id, OTHER_LABEL)
+                raise DataError(
+                    f"the label {label!r} is none of the {len(labels)} that were learnt", row.row_id, OTHER_LABEL
+                )
             member[number, index[label]] = 1
     weights = class_weights(member, recipe.objective.class_weights, labels)
     own = np.array([row.weight for row in rows], np.float32)

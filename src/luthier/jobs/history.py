@@ -19,7 +19,8 @@ def diff(home: Home, a: str, b: str) -> dict[str, Any]:
     left, right = first.document or {}, second.document or {}
     keys = ("dataset_version", "verdict", "model", "wall_seconds", "tokens_per_second", "peak_memory_bytes")
     return {
-        "a": first.id, "b": second.id, "recipe": changed, "scores": _scores(left.get("tuned", {}), right.get("tuned", {})),
+        "a": first.id, "b": second.id, "recipe": changed,
+        "scores": _scores(left.get("tuned", {}), right.get("tuned", {})),
         "data": {key: (left.get(key), right.get(key)) for key in keys if left.get(key) != right.get(key)},
     }  # fmt: skip
 

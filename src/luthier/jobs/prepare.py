@@ -108,7 +108,8 @@ def data_facts(recipe: Recipe, data: Prepared, rendered: dict[str, Rendered], re
     longest = [] if recipe.objective.type == "classify" else sorted(set(answers), key=len)[-20:]
     return DataFacts(
         task=data.task, rows={name: len(rows) for name, rows in data.splits.items()}, labels=len(data.labels),
-        longest_tokens=int(lengths.max()), p95_tokens=int(np.quantile(lengths, 0.95)), mean_tokens=float(lengths.mean()),
+        longest_tokens=int(lengths.max()), p95_tokens=int(np.quantile(lengths, 0.95)),
+        mean_tokens=float(lengths.mean()),
         mean_trained_tokens=trained,
         longest_answer_tokens=max((len(renderer.encode(text)) for text in longest), default=1),
         types=tuple(source.detected for source in data.sources),
@@ -124,7 +125,8 @@ def data_part(ready: Ready, dataset: str | None) -> dict[str, Any]:
         "version": dataset, "splits": {name: len(rows) for name, rows in found.splits.items()},
         "steps": [asdict(step) for step in found.steps], "notes": list(found.notes),
         "sources": [
-            {"path": str(s.path), "type": s.detected, "why": s.why, "rows": s.rows, "sha256": s.sha256, "licence": e.licence}
+            {"path": str(s.path), "type": s.detected, "why": s.why, "rows": s.rows, "sha256": s.sha256,
+             "licence": e.licence}
             for s, e in zip(found.sources, ready.recipe.data, strict=True)
         ],
         "coverage": {
@@ -150,4 +152,3 @@ def _is_object(text: str) -> bool:
         return isinstance(json.loads(text), dict)
     except ValueError:
         return False
-

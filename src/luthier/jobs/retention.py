@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gc
+import math
 import time
 from dataclasses import replace
 from typing import Any
 
 from luthier.data.example import Example
 from luthier.data.render import Renderer
-from luthier.data.stream import packed
 from luthier.errors import LuthierError
 from luthier.evaluate import retention
 from luthier.evaluate.scorers import score
@@ -20,7 +20,11 @@ from luthier.jobs.prepare import renderer_of
 from luthier.jobs.rows import Rendering, render_split
 from luthier.models.load import load_base, load_policy
 from luthier.models.policy import Policy
+from luthier.models.score import row_nll
 from luthier.store.files import write_atomic
+
+SCORED_TOKENS = 4096
+"""Tokens of a pack that is only scored, before what its rows share is counted once."""
 
 
 def forgetting(work: Work) -> dict[str, Any]:
@@ -60,17 +64,14 @@ def _scores(work: Work, name: str) -> dict[str, Scores]:
 
 def choose(work: Work, policy: Policy, renderer: Renderer, questions: list[Example]) -> list[Answer]:
     """The option of each question that the model finds likeliest; options share their question."""
-    answers = []
-    for question in questions:
-        options = [str(option) for option in question.extra["options"]]
-        rows = [_with_answer(question, option) for option in options]
-        rendered = renderer.rows(rows, sequence_len=None, train_on="last", objective="sft")
-        (batch,) = packed(rendered, 1 << 20, share_prefix=True)(range(len(rows)))
-        with policy.evaluating():
-            batch = batch.to(policy.device)
-            nll = -batch.by_row(policy.logprobs(batch) * batch.weight_N)
-        answers.append(Answer(text=options[int(nll.argmin())]))
-    return answers
+    options = [(number, str(option)) for number, row in enumerate(questions) for option in row.extra["options"]]
+    rows = [_with_answer(questions[number], option) for number, option in options]
+    rendered = renderer.rows(rows, sequence_len=None, train_on="last", objective="sft")
+    nll, _ = row_nll(policy, rendered, SCORED_TOKENS)
+    best: dict[int, tuple[float, str]] = {}
+    for (number, option), own in zip(options, nll, strict=True):
+        best[number] = min(best.get(number, (math.inf, "")), (float(own), option))
+    return [Answer(text=best[number][1]) for number in range(len(questions))]
 
 
 def _with_answer(question: Example, option: str) -> Example:

@@ -77,7 +77,8 @@ def _create(home: Home, ready: Ready, dataset: str, command: str, only_fit: bool
         reasons=[asdict(reason) for reason in ready.resolved.reasons], dataset_version=dataset, identity=key,
         labels=list(ready.data.labels) if recipe.objective.type == "classify" else [],
         multi_label=ready.data.multi_label, task=_task(recipe), data=data_part(ready, dataset),
-        forecast=asdict(ready.forecast), environment=environment(ready.facts.machine), command=command, only_fit=only_fit,
+        forecast=asdict(ready.forecast), environment=environment(ready.facts.machine), command=command,
+        only_fit=only_fit,
     )  # fmt: skip
     write_plan(runs.run_folder(home, row.id), plan)
     return row
@@ -133,4 +134,3 @@ def _result(home: Home, run_id: str, code: int) -> dict[str, Any]:
         f"the working process ended with code {code}", where=f"run {run_id}",
         mend="Its messages stand above; the same command goes on from the last checkpoint",
     )  # fmt: skip
-

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
-from luthier.data.batch import Segment
+from luthier.data.forest import Segment
 from luthier.errors import ModelError
 
 UNSUPPORTED = ("softcap", "s_aux")

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from luthier.data.batch import Row, cut, pack
+from luthier.data.batch import cut, pack
+from luthier.data.forest import Row
 from luthier.data.stream import Rows
 from luthier.models.policy import Policy
 

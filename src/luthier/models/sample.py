@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from luthier.data.batch import Row, pack
+from luthier.data.batch import pack
+from luthier.data.forest import Row
 from luthier.models.attention import Memory
 from luthier.models.policy import Policy
 
@@ -44,9 +45,8 @@ def _decode_batch(
     max_new_tokens: int, stops: set[int], temperature: float, allowed: Allowed | None, draw: torch.Generator,
 ) -> None:  # fmt: skip
     batch = pack([Row(np.asarray(prompts[i]), np.zeros(len(prompts[i])), i) for i in numbers], share_prefix=True)
-    rows = range(len(batch.segments) - len(numbers), len(batch.segments))
     room = max(len(prompts[i]) for i in numbers) + max_new_tokens
-    memory = Memory(batch.segments, rows, room)
+    memory = Memory(batch.segments, batch.leaves, room)
     hidden = policy.hidden(batch, memory=memory)[batch.last_R]
     live = list(numbers)
     for step in range(max_new_tokens):
