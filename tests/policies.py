@@ -12,11 +12,12 @@ from torch import Tensor
 
 from luthier.data.batch import Batch, pack
 from luthier.data.forest import Row
+from luthier.engine.plan import Plan
 from luthier.models.load import make_policy
 from luthier.models.locate import ModelFiles, locate
 from luthier.models.policy import Policy
 from luthier.objectives import TABLE, Objective
-from luthier.recipe import Adapter
+from luthier.recipe import Adapter, Train
 from luthier.recipe import Objective as Settings
 
 LABELS = ("a", "b", "c")
@@ -79,12 +80,11 @@ def batch_maker(rows: list[Row], columns: dict[str, np.ndarray] | None = None, s
     return make
 
 
-def gradient(policy: Policy, objective: Objective, batches: Sequence[Batch]) -> Tensor:
+def gradient(policy: Policy, objective: Objective, batches: Sequence[Batch], lanes: int = 1) -> Tensor:
     """The gradient of one step, all parameters in one vector."""
     units = {name: sum(objective.count(batch)[name] for batch in batches) for name in objective.units}
-    for batch in batches:
-        terms = objective.score(policy, batch).terms
-        sum(term.sum() / units[name] for name, term in terms.items()).backward()
+    plan = Plan(Train(learning_rate=1.0), policy.trainable(), 1, lanes)
+    assert len(list(plan.backward(policy, objective, batches, units))) == len(batches)
     found = torch.cat([p.grad.flatten() for p in policy.trainable().values() if p.grad is not None])
     for parameter in policy.trainable().values():
         parameter.grad = None

@@ -41,7 +41,7 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     ),
     "empty values": (
         "base_model:\ndata: []\n",
-        ["2 faults", "line 1", "`base_model` is empty", "`data` is empty"],
+        ["2 faults", "line 1", "`base_model` is empty", "Write a folder", "`data` is empty", "data: tickets.jsonl"],
     ),
     "no path": ("base_model: m\ndata: [{type: chat}]\n", ["line 2", "`data.0.path` is missing"]),
     "a number as an entry": ("base_model: m\ndata: [7]\n", ["`data.0`", "mapping", "`path`"]),
@@ -84,11 +84,12 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         BASE + "objective: {type: classify, class_weights: {spam: 0}}\n",
         ["`objective.class_weights.spam`", "above 0"],
     ),
-    "a time": (BASE + "train: {max_time: 90}\n", ["`train.max_time`", "`1h30m`"]),
+    "a time": (BASE + "train: {max_time: 90}\n", ["`train.max_time`", "`1h30m`."]),
     "no time at all": (BASE + "train: {max_time: 0s}\n", ["`0s`", "`90s`"]),
     "memory": (BASE + "machine: {memory: lots}\n", ["`machine.memory`", "`8GB`"]),
     "another tool's method": (BASE + "adapter: qlora\n", ["`qlora`", "Write `lora`"]),
-    "another tool's objective": (BASE + "objective: dpo\n", ["`dpo`", "`sft`, `pretrain` or `classify`"]),
+    "another tool's objective": (BASE + "objective: dpo\n", ["`dpo`", "`sft`, `pretrain` or `classify`", "preference"]),
+    "an objective with rollouts": (BASE + "objective: {type: grpo}\n", ["`grpo`", "reinforcement learning"]),
     "another tool's format": ("base_model: m\ndata: {path: a, type: openai}\n", ["Write `chat`"]),
     "another tool's template": (BASE + "chat_template: chatml\n", ["line 3", "Jinja file", "Leave it out"]),
     "a template written out": (BASE + "chat_template: '{{ messages }}'\n", ["Jinja file"]),
@@ -127,6 +128,12 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         BASE + "ship: {margin: 0.2}\n",
         ["`ship.margin`", "`ship.require: not_worse`"],
     ),
+    "shots for nobody": (BASE + "evaluate: {baselines: [base], shots: 8}\n", ["`evaluate.shots`", "`few_shot`"]),
+    "a margin of nothing": (
+        BASE + "evaluate: {forgetting: false, forgetting_margin: 0.2}\n",
+        ["`evaluate.forgetting: true`"],
+    ),
+    "a number as an alias": (BASE + "ship: {alias: '3'}\n", ["line 3", "`ship.alias`", "version", "word"]),
     "a gate without a rival": (
         BASE + "evaluate: {baselines: []}\n",
         ["compare", "`evaluate.baselines: [base]`"],
@@ -184,6 +191,13 @@ def test_advice_names_keys_that_exist_and_values_that_are_taken() -> None:
 
 def _key(path: str) -> tuple[str | int, ...]:
     return tuple(int(part) if part.isdecimal() else part for part in path.split("."))
+
+
+def test_a_key_that_another_tools_key_stands_for_is_not_missing_too() -> None:
+    with pytest.raises(RecipeError) as caught:
+        from_mapping({"model_name_or_path": "m", "datasets": "d"})
+    assert "2 faults" in str(caught.value)
+    assert "missing" not in str(caught.value)
 
 
 def test_all_faults_are_told_at_once_in_order_up_to_five(tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_key(shortest: Path) -> None:
     ("text", "value"),
     [
         ("1e-4", 1e-4), ("2.5E+3", 2500.0), (".5", 0.5), ("010", 10), ("True", True), ("~", None), ("", None),
+        ("~/rows.jsonl", "~/rows.jsonl"), ("nullable", "nullable"), ("null", None),
         ("no", "no"), ("yes", "yes"), ("on", "on"), ("2026-01-31", "2026-01-31"), ("1:30", "1:30"),
         ("1_000", "1_000"), ("0x1f", "0x1f"), ("'1'", "1"), ("[1, a]", [1, "a"]),
     ],
@@ -139,6 +140,14 @@ def test_paths_are_taken_from_the_recipes_folder(tmp_path: Path) -> None:
     assert recipe.chat_template == str(tmp_path / "t.jinja")
     packaged = from_mapping({"base_model": "smollm2-135m-instruct", "data": "d"})
     assert resolve_paths(packaged, tmp_path).base_model == "smollm2-135m-instruct"
+
+
+def test_a_tilde_is_the_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "recipe.yaml").write_text("base_model: ~/model\ndata: ~/rows.jsonl\n")
+    recipe = resolve_paths(load(tmp_path / "recipe.yaml").recipe, Path("/elsewhere"))
+    assert (recipe.base_model, recipe.data[0].path) == (str(tmp_path / "model"), str(tmp_path / "rows.jsonl"))
 
 
 def test_defaults_are_values_that_their_key_takes() -> None:

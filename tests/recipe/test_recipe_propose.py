@@ -33,5 +33,7 @@ def test_a_proposal_loads(glimpse: Glimpse, adapter: str, objective: str, path: 
 
 
 def test_no_recipe_is_proposed_for_pairs() -> None:
-    with pytest.raises(RecipeError, match=r"pairs\.jsonl: the rows are preference pairs"):
+    with pytest.raises(RecipeError, match=r"pairs\.jsonl: rows of type preference compare"):
         propose(Glimpse("preference", "preference", 9), "pairs.jsonl")
+    with pytest.raises(RecipeError, match="rows of type kto"):
+        propose(Glimpse("preference", "kto", 9), "judged.jsonl")

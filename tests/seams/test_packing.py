@@ -10,7 +10,7 @@ import torch
 from policies import distance, files_of, gradient, language_policy, language_rows, objective_cases
 from transformers import AutoModel, AutoModelForCausalLM
 
-from luthier.data.batch import cut, pack
+from luthier.data.batch import cut, pack, spread
 from luthier.data.forest import Row, shared_tokens
 from luthier.data.stream import packed
 from luthier.models.load import load_base, save_policy
@@ -75,6 +75,18 @@ def test_micro_batches_do_not_change_the_gradient_in_float32(tiny_llama: Path, b
         )
 
 
+def test_lanes_do_not_change_the_gradient(tiny_llama: Path) -> None:
+    rows, threads = language_rows(shared=20), torch.get_num_threads()
+    exact = gradient(language_policy(tiny_llama), SFT, packed_rows(rows, 1000, False))
+    policy = language_policy(tiny_llama, dtype=torch.float32)
+    batches = packed_rows(rows, 1000, True, lanes=2)
+    assert len(batches) == 2
+    first, second = (gradient(policy, SFT, batches, lanes=2) for _ in "ab")
+    assert torch.equal(first, second)
+    assert distance(exact, first.double()) < 1e-5
+    assert torch.get_num_threads() == threads
+
+
 def test_two_runs_with_one_seed_are_equal_bit_for_bit(tiny_llama: Path, tiny_bert: Path) -> None:
     for case in objective_cases().values():
         first, second = (gradient(p, o, [make(range(6))]) for p, o, make in (case(tiny_llama, tiny_bert) for _ in "ab"))
@@ -127,11 +139,19 @@ def test_cutting_keeps_order_and_budget() -> None:
     assert cut([], 10) == []
 
 
-def packed_rows(rows: list[Row], budget: int, share: bool):
+def test_rows_are_dealt_evenly_within_the_budget() -> None:
+    assert spread([5, 5, 5, 5], 100, 2) == [[0, 2], [1, 3]]
+    assert spread([9, 1, 1, 1, 6], 10, 2) == [[0], [1, 2, 3, 4]]
+    assert spread([6, 6, 6], 10, 2) == [[0], [1], [2]]
+    assert spread([30, 1, 1], 10, 2) == [[0], [1], [2]]
+    assert spread([7], 10, 4) == [[0]]
+
+
+def packed_rows(rows: list[Row], budget: int, share: bool, lanes: int = 1):
     class Source:
         lengths = np.array([len(row.ids) for row in rows])
 
         def row(self, i: int):
             return rows[i].ids, rows[i].weights
 
-    return packed(Source(), budget, share_prefix=share)(range(len(rows)))  # type: ignore[arg-type]
+    return packed(Source(), budget, share_prefix=share, lanes=lanes)(range(len(rows)))  # type: ignore[arg-type]

@@ -121,6 +121,26 @@ def cut(lengths: Iterable[int], budget: int) -> list[list[int]]:
     return parts
 
 
+def spread(lengths: Sequence[int], budget: int, lanes: int) -> list[list[int]]:
+    """Deal rows into micro-batches of about even size, of at most `budget` tokens (a longer row stands alone).
+
+    As few as the budget allows, rounded up to whole rounds of `lanes`: the longest row first, each to the emptiest
+    (Graham 1969, longest processing time first). Rows keep their order within a micro-batch.
+    """
+    rounds = -(-sum(lengths) // (budget * lanes))
+    while True:
+        count = min(rounds * lanes, len(lengths))
+        parts: list[list[int]] = [[] for _ in range(count)]
+        sizes = [0] * count
+        for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+            emptiest = sizes.index(min(sizes))
+            parts[emptiest].append(index)
+            sizes[emptiest] += lengths[index]
+        if count == len(lengths) or max(sizes) <= budget:
+            return [sorted(part) for part in parts]
+        rounds += 1
+
+
 def _columns(columns: Mapping[str, np.ndarray], numbers: np.ndarray) -> dict[str, Tensor]:
     return {name: torch.from_numpy(np.ascontiguousarray(values[numbers])) for name, values in columns.items()}
 

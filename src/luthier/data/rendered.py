@@ -66,6 +66,27 @@ class Rendered:
         return self.ids[part], self.weights[part]
 
 
+@dataclass(frozen=True)
+class Joined:
+    """Two sets of rendered rows as one: those of `first`, then those of `second`."""
+
+    first: Rendered
+    second: Rendered
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row, int64 (rows,)."""
+        return np.concatenate([self.first.lengths, self.second.lengths])
+
+    def row(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Token ids and weights of one row, both (L,)."""
+        own = len(self.first)
+        return self.first.row(index) if index < own else self.second.row(index - own)
+
+
 def save(rendered: Rendered, folder: Path) -> None:
     """Writes the arrays and the report into `folder`, which appears whole or not at all."""
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from luthier.data.batch import Batch, cut, pack, unpacked
+from luthier.data.batch import Batch, cut, pack, spread, unpacked
 from luthier.data.forest import Row
 from luthier.errors import TrainingError
 
@@ -79,13 +79,14 @@ class Stream:
 
 
 def packed(
-    rows: Rows, budget: int, columns: Mapping[str, np.ndarray] | None = None, share_prefix: bool = False
+    rows: Rows, budget: int, columns: Mapping[str, np.ndarray] | None = None, share_prefix: bool = False, lanes: int = 1
 ) -> MakeBatches:
-    """Batches of tokens, cut into micro-batches of at most `budget` tokens."""
+    """Batches of tokens, cut into micro-batches of at most `budget` tokens, enough of them for `lanes`."""
     lengths = rows.lengths
 
     def make(numbers: Sequence[int]) -> list[Batch]:
-        parts = cut((int(lengths[i]) for i in numbers), budget)
+        own = [int(lengths[i]) for i in numbers]
+        parts = cut(own, budget) if lanes == 1 else spread(own, budget, lanes)
         return [pack([Row(*rows.row(numbers[i]), numbers[i]) for i in part], columns, share_prefix) for part in parts]
 
     return make

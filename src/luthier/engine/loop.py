@@ -60,10 +60,8 @@ def train(
         batches = [batch.to(policy.device) for batch in stream.take(step)]
         units = world.total(objective.count(batch) for batch in batches)
         report = Report(step + 1, units)
-        for batch in batches:
-            scored = objective.score(policy, batch)
+        for batch, scored in zip(batches, plan.backward(policy, objective, batches, units), strict=True):
             report.add(batch, scored)
-            plan.backward([term.sum() / (units[name] or 1.0) for name, term in scored.terms.items()])
         report.close(plan.step(step))
         reasons = [hook(report, policy) for hook in hooks]
         step += 1

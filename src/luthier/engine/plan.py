@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from luthier.data.batch import Batch
 from luthier.engine import world
 from luthier.engine.schedule import share
 from luthier.errors import TrainingError
+from luthier.models.lanes import side_by_side
+from luthier.models.policy import Policy
+from luthier.objectives.scored import Objective, Scored
 from luthier.recipe.types import Train
 
 
 class Plan:
-    """The optimizer, its schedule and the number of steps.
+    """The optimizer, its schedule, the number of steps, and how many micro-batches are worked on side by side.
 
     AdamW (Loshchilov and Hutter 2017, arXiv:1711.05101); weight decay on matrices only. `settings` must be resolved:
     its learning rate is a number. `parameters` are those that require gradients, by name.
     """
 
-    def __init__(self, settings: Train, parameters: dict[str, nn.Parameter], steps: int) -> None:
-        self.settings, self.parameters, self.steps = settings, parameters, steps
+    def __init__(self, settings: Train, parameters: dict[str, nn.Parameter], steps: int, lanes: int = 1) -> None:
+        self.settings, self.parameters, self.steps, self.lanes = settings, parameters, steps, lanes
         matrices = [p for p in parameters.values() if p.ndim > 1]
         vectors = [p for p in parameters.values() if p.ndim <= 1]
         groups = [
@@ -35,9 +40,24 @@ class Plan:
             betas=(settings.adam_beta1, settings.adam_beta2), fused=True,
         )  # fmt: skip
 
-    def backward(self, losses: list[Tensor]) -> None:
-        """Add the gradients of a micro-batch's losses to those of the step."""
-        torch.stack(losses).sum().backward()
+    def backward(
+        self, policy: Policy, objective: Objective, batches: Sequence[Batch], units: Mapping[str, float]
+    ) -> Iterator[Scored]:
+        """Score the micro-batches of a step, `lanes` at a time, each term over its units; add the gradients up.
+
+        They are added in the order of the micro-batches, so the sum does not depend on which lane was faster.
+        """
+
+        def gradient(batch: Batch) -> tuple[Scored, Sequence[Tensor | None]]:
+            scored = objective.score(policy, batch)
+            loss = torch.stack([term.sum() / (units[name] or 1.0) for name, term in scored.terms.items()]).sum()
+            return scored, torch.autograd.grad(loss, list(self.parameters.values()), allow_unused=True)
+
+        for scored, gradients in side_by_side(gradient, batches, self.lanes):
+            for parameter, own in zip(self.parameters.values(), gradients, strict=True):
+                if own is not None:
+                    parameter.grad = own.clone() if parameter.grad is None else parameter.grad.add_(own)
+            yield scored
 
     def step(self, step: int) -> dict[str, float]:
         """Apply the summed gradients of step `step` (from 0) and clear them; returns `grad_norm` and `learning_rate`.

@@ -12,15 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from luthier.data import rehearsal
 from luthier.data.example import Example
-from luthier.data.rendered import Rendered
+from luthier.data.rendered import Joined, Rendered
 from luthier.data.stream import MakeBatches, Stream, packed, precomputed
 from luthier.engine.checkpoint import Checkpoints, best_step, load_best
 from luthier.engine.hooks import Announce, Budget, Clock, Control, Patience, Validate
 from luthier.engine.loop import Hook, train
 from luthier.engine.plan import Plan
 from luthier.errors import DataError
+from luthier.jobs.prepare import renderer_of
 from luthier.jobs.reporting import Stages
+from luthier.jobs.rows import Rendering, render_split
 from luthier.jobs.workspace import FIT, RunPlan, whole_folder
 from luthier.models.features import features
 from luthier.models.load import make_policy, save_policy
@@ -28,7 +31,7 @@ from luthier.models.locate import ModelFiles
 from luthier.models.policy import Policy
 from luthier.models.score import row_nll
 from luthier.objectives import TABLE
-from luthier.recipe import Recipe, parse_time, total_steps
+from luthier.recipe import Recipe, parse_time, rehearsed, total_steps
 from luthier.store import Home, runs
 from luthier.store.files import read_json, write_json
 
@@ -65,10 +68,11 @@ def fit(work: Work, look: Callable[[], str | None]) -> dict[str, Any]:
                              recipe.machine.device)  # fmt: skip
     make, measure = _batches(work, policy)
     steps = total_steps(recipe, len(work.rows["train"]))
-    total = min(steps * int(recipe.train.batch_size), round(len(work.rows["train"]) * float(recipe.train.num_epochs)))
-    stream = Stream(make["train"], len(work.rows["train"]), int(recipe.train.batch_size), total, recipe.train.seed,
+    count = len(work.rows["train"]) + rehearsed(recipe, len(work.rows["train"]))
+    total = min(steps * int(recipe.train.batch_size), round(count * float(recipe.train.num_epochs)))
+    stream = Stream(make["train"], count, int(recipe.train.batch_size), total, recipe.train.seed,
                     plan.dataset_version)  # fmt: skip
-    optimisation = Plan(recipe.train, policy.trainable(), steps)
+    optimisation = Plan(recipe.train, policy.trainable(), steps, int(plan.forecast["lanes"]))
     memory = Checkpoints(work.folder / "checkpoints", int(recipe.train.save_steps))
     with work.stages.stage("train"):
         start = time.perf_counter()
@@ -126,20 +130,33 @@ def class_weights(member: np.ndarray, setting: str | dict[str, float], labels: l
 
 def _batches(work: Work, policy: Policy) -> tuple[dict[Split, MakeBatches], Callable[[Policy], dict[str, float]]]:
     """How numbers of rows become batches, and how the validation split is measured."""
-    budget = int(work.plan.forecast["micro_batch_tokens"])
+    budget, lanes = int(work.plan.forecast["micro_batch_tokens"]), int(work.plan.forecast["lanes"])
     validation = work.rendered.get("validation")
     if work.recipe.objective.type != "classify":
         share = policy.lm_head is not None
-        make = {name: packed(rows, budget, share_prefix=share) for name, rows in work.rendered.items()}
+        rendered = work.rendered | {"train": with_rehearsal(work)}
+        make = {name: packed(rows, budget, share_prefix=share, lanes=lanes) for name, rows in rendered.items()}
         return make, lambda p: _validation_nll(p, validation, budget) if validation is not None else {}
     make = {}
     for name, rows in work.rendered.items():
         columns = label_columns(work.rows[name], work.recipe, work.plan.labels, work.plan.multi_label)
-        make[name] = packed(rows, budget, columns)
+        make[name] = packed(rows, budget, columns, lanes=lanes)
         if work.recipe.adapter.type == "head":
             make[name] = precomputed(rows.lengths, columns | {"features": trunk_features(work, policy, name)})
     count = 0 if validation is None else len(validation)
     return make, lambda p: _validation_classes(p, make["validation"](range(count)), work.plan.multi_label)
+
+
+def with_rehearsal(work: Work) -> Rendered | Joined:
+    """The training rows, then the general passages that are learnt beside them."""
+    own, count = work.rendered["train"], rehearsed(work.recipe, len(work.rows["train"]))
+    if not count:
+        return own
+    rendering = Rendering(int(work.recipe.train.sequence_len), "right", "all", "pretrain")
+    renderer = renderer_of(work.files, work.recipe)
+    return Joined(
+        own, render_split(renderer, rehearsal.load(count), work.home.cache("rendered"), rendering, work.stages.note)
+    )
 
 
 def trunk_features(work: Work, policy: Policy, split: Split) -> np.ndarray:

@@ -13,6 +13,7 @@ import torch
 from luthier.data.batch import cut, pack
 from luthier.data.forest import Row
 from luthier.data.stream import Rows
+from luthier.models.lanes import lanes_for, side_by_side
 from luthier.models.policy import Policy
 
 BUDGET_TOKENS = 2048
@@ -41,11 +42,15 @@ def _compute(policy: Policy, rows: Rows, progress: Progress) -> np.ndarray:
     order = np.argsort(lengths, kind="stable")
     found: np.ndarray | None = None
     done = 0
+    parts = [order[part] for part in cut((int(lengths[i]) for i in order), BUDGET_TOKENS)]
+
+    @torch.no_grad()
+    def pooled_rows(numbers: np.ndarray) -> np.ndarray:
+        batch = pack([Row(*rows.row(int(i)), int(i)) for i in numbers]).to(policy.device)
+        return policy.pooled(batch).float().cpu().numpy()
+
     with policy.evaluating():
-        for part in cut((int(lengths[i]) for i in order), BUDGET_TOKENS):
-            numbers = order[part]
-            batch = pack([Row(*rows.row(int(i)), int(i)) for i in numbers]).to(policy.device)
-            pooled = policy.pooled(batch).float().cpu().numpy()
+        for numbers, pooled in zip(parts, side_by_side(pooled_rows, parts, lanes_for(policy.device)), strict=True):
             found = np.empty((len(rows), pooled.shape[1]), np.float32) if found is None else found
             found[numbers] = pooled
             done += len(numbers)

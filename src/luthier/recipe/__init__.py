@@ -2,7 +2,7 @@
 
 from luthier.recipe.facts import DataFacts, Facts, Glimpse, MachineFacts, ModelFacts
 from luthier.recipe.load import Loaded, from_mapping, load, resolve_paths
-from luthier.recipe.methods import total_steps
+from luthier.recipe.methods import rehearsed, total_steps
 from luthier.recipe.overrides import parse_overrides
 from luthier.recipe.plain import diff, dump_yaml, fingerprint
 from luthier.recipe.propose import propose
@@ -55,6 +55,7 @@ __all__ = [
     "parse_time",
     "propose",
     "reference",
+    "rehearsed",
     "resolve",
     "resolve_paths",
     "total_steps",

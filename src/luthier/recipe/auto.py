@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from luthier.recipe.facts import Facts
-from luthier.recipe.methods import batch_factor, epochs_for, method_of, size_factor, total_steps
+from luthier.recipe.methods import PASSAGES, batch_factor, epochs_for, method_of, size_factor, total_steps
 from luthier.recipe.types import Recipe
 from luthier.recipe.units import format_memory
 
@@ -47,6 +47,14 @@ def _num_epochs(recipe: Recipe, facts: Facts) -> tuple[float, str]:
         epochs,
         f"{rows:,} train rows, {batch} a step: {steps:,} steps; aimed at {method.steps}, in {bounds}",
     )
+
+
+def _rehearsal(recipe: Recipe, facts: Facts) -> tuple[float, str]:
+    share, rows = method_of(recipe).rehearsal, facts.data.rows["train"]
+    if not share:
+        return 0.0, f"{method_of(recipe).title} writes no text that could be forgotten"
+    count = min(PASSAGES, round(rows * share))
+    return share, f"{count} general passages beside the {rows:,} train rows, so that less is forgotten"
 
 
 def _learning_rate(recipe: Recipe, facts: Facts) -> tuple[float, str]:
@@ -89,7 +97,7 @@ def _save_steps(recipe: Recipe, facts: Facts) -> tuple[int, str]:
 
 def _metrics(recipe: Recipe, facts: Facts) -> tuple[tuple[str, ...], str]:
     if recipe.objective.type == "classify":
-        return ("accuracy", "macro_f1"), f"one of {facts.data.labels} labels is right or wrong"
+        return ("accuracy", "macro_f1"), f"the answers are labels, {facts.data.labels} of them"
     if recipe.objective.type == "pretrain":
         return ("nll",), "plain text has no answers to compare"
     longest = facts.data.longest_answer_tokens
@@ -110,6 +118,8 @@ def _best_metric(recipe: Recipe, facts: Facts) -> tuple[str, str]:
 def _max_new_tokens(recipe: Recipe, facts: Facts) -> tuple[int, str]:
     longest = facts.data.longest_answer_tokens
     needed = min(_up_to_8(longest + 8), facts.model.context_length)
+    if recipe.objective.type != "sft":
+        return needed, "no answer is written for this objective"
     return needed, f"the longest answer in the data has {longest:,} tokens"
 
 
@@ -147,6 +157,7 @@ def _count(number: int) -> str:
 
 RULES: dict[str, Rule] = {
     "train.batch_size": _batch_size,
+    "train.rehearsal": _rehearsal,
     "train.num_epochs": _num_epochs,
     "train.learning_rate": _learning_rate,
     "train.sequence_len": _sequence_len,

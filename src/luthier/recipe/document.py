@@ -20,7 +20,7 @@ LARGEST = 1_000_000
 """Bytes; a longer file is not a recipe."""
 DATA_SUFFIXES = {".jsonl", ".csv", ".tsv", ".parquet"}
 CORE = {
-    "null": (re.compile(r"~|null|Null|NULL|$"), ["~", "n", "N", ""]),
+    "null": (re.compile(r"(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
     "bool": (re.compile(r"(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")),
     "int": (re.compile(r"[-+]?[0-9]+$"), list("-+0123456789")),
     "float": (
@@ -123,9 +123,10 @@ def _compose(text: str, where: str) -> yaml.Node | None:
         what, mend = _explain(error, text.splitlines()[line : line + 1])
         raise RecipeError(what, f"{where}, line {line + 1}", mend) from None
     except yaml.YAMLError as error:
-        raise RecipeError(f"it is not YAML ({error.args[-1] if error.args else error})", where) from None
+        what = f"it is not YAML ({error.args[-1] if error.args else error})"
+        raise RecipeError(what, where, "Give the path of a YAML file") from None
     except RecursionError:
-        raise RecipeError("it is nested too deeply to be a recipe", where) from None
+        raise RecipeError("it is nested too deeply to be a recipe", where, "Give the path of a recipe") from None
 
 
 def _explain(error: yaml.MarkedYAMLError, line: list[str]) -> tuple[str, str]:

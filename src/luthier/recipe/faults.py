@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any, NoReturn
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from luthier.errors import RecipeError
 from luthier.recipe.accepts import (
@@ -78,8 +78,16 @@ def faults_of(error: ValidationError, plain: Mapping[str, Any]) -> list[Fault]:
         else:
             found.setdefault(key, wrong_value(key, value) if annotation(key) else unknown_key(key))
     return [
-        fault for key, fault in found.items() if not any(key == other[: len(key)] for other in found if other != key)
+        fault
+        for key, fault in found.items()
+        if not any(key == other[: len(key)] for other in found if other != key) and not _told_already(fault, found)
     ]
+
+
+def _told_already(fault: Fault, found: Mapping[Key, Fault]) -> bool:
+    """Whether a key is missing because another tool's key stands in its place."""
+    missing = fault.what == f"`{dotted(fault.key)}` is missing"
+    return missing and any(other.mend.startswith(f"Write `{dotted(fault.key)}`:") for other in found.values())
 
 
 def _locate(loc: tuple[int | str, ...], plain: Any) -> tuple[Key, Any]:
@@ -142,8 +150,13 @@ def wrong_value(key: Key, value: Any) -> Fault:
 def _mend_value(key: Key, value: Any, hint: Any) -> str:
     generic = dotted(tuple(0 if isinstance(part, int) else part for part in key))
     options = choices(hint)
+    if key[0] == "data" and len(key) < 3:
+        return MISSING["data"]
+    if value in (None, "") and key[-1] in MISSING:
+        return MISSING[str(key[-1])]
     if isinstance(value, (int, float)):
-        return "Put it in quotes" if is_text(hint) and not isinstance(value, bool) else ""
+        quoted = is_text(hint) and not isinstance(value, bool) and _taken(hint, str(value))
+        return "Put it in quotes" if quoted else ""
     if not isinstance(value, str):
         return ""
     advice = VALUES.get((generic, value.lower()))
@@ -155,6 +168,14 @@ def _mend_value(key: Key, value: Any, hint: Any) -> str:
         return f"Write a list: `[{value}]`"
     near = get_close_matches(value.lower(), options, 1)
     return f"Did you mean `{near[0]}`?" if near else ""
+
+
+def _taken(hint: Any, value: Any) -> bool:
+    try:
+        TypeAdapter(hint).validate_python(value)
+    except ValidationError:
+        return False
+    return True
 
 
 def _is_numeric(text: str) -> bool:

@@ -13,6 +13,7 @@ _QUANTISED = "leave it out: the base is trained in its own precision; `machine.m
 _REPORTS = "leave it out: every run records its metrics; `luthier runs watch` shows them"
 _OUTPUT = "leave it out: a run lives in the Luthier home, and `luthier export` writes the model where you want it"
 _STEPS_EVAL = "write `train.eval_steps`, in optimizer steps (`auto` evaluates about ten times)"
+_VERBS = "leave it out: `luthier run` fits and evaluates, `luthier train` only fits"
 _STEPS_SAVE = "write `train.save_steps`, in optimizer steps"
 _TEMPLATE = "leave it out to use the model's own template, or write a Jinja file at `chat_template`"
 _COLUMNS = "name the columns in the data entry, for example `data.0.field_messages`"
@@ -72,7 +73,8 @@ _GROUPS: dict[str, str] = {
     "logging_steps logging_strategy logging_first_step report_to run_name plot_loss wandb_project "
     "wandb_entity wandb_watch wandb_name wandb_run_id wandb_log_model use_wandb mlflow_tracking_uri "
     "comet_project_name use_tensorboard include_num_input_tokens_seen": _REPORTS,
-    "eval_strategy evaluation_strategy evals_per_epoch do_eval do_train do_predict": _STEPS_EVAL,
+    "eval_strategy evaluation_strategy evals_per_epoch": _STEPS_EVAL,
+    "do_train do_eval do_predict": _VERBS,
     "save_strategy saves_per_epoch save_safetensors save_total_limit save_only_model": _STEPS_SAVE,
     "load_best_model_at_end greater_is_better": _BEST,
     "resume_from_checkpoint auto_resume_from_checkpoints": _RESUME,
@@ -131,6 +133,14 @@ VALUES: dict[tuple[str, str], str] = {
     **{
         ("objective.type", other): "write `classify`"
         for other in ("classification", "seq_cls", "sequence-classification")
+    },
+    **{
+        ("objective.type", other): "there is no preference tuning; write `sft` for rows with one answer each"
+        for other in ("dpo", "ipo", "kto", "orpo", "cpo", "simpo", "rm", "reward", "reward_modeling")
+    },
+    **{
+        ("objective.type", other): "there is no reinforcement learning; write `sft` for rows with answers"
+        for other in ("ppo", "grpo", "rloo", "gspo", "dapo")
     },
     ("train.lr_scheduler", "warmup_stable_decay"): "write `wsd`",
     ("train.lr_scheduler", "constant_with_warmup"): "write `constant`; `train.warmup_ratio` is the warm-up",

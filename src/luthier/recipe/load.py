@@ -53,9 +53,10 @@ def from_mapping(given: Mapping[str, Any], where: str = "recipe") -> Recipe:
 def resolve_paths(recipe: Recipe, base: Path) -> Recipe:
     """The recipe with its relative paths made absolute, from the folder `base`.
 
-    A `hub:` or `scheme://` path is left alone, and so is a `base_model` that is no folder there.
+    A `hub:` or `scheme://` path is left alone, and so is a `base_model` that is no folder there. `~` is the
+    user's folder.
     """
-    model = base / recipe.base_model
+    model = base / Path(recipe.base_model).expanduser()
     template = recipe.chat_template
     return recipe.model_copy(
         update={
@@ -67,7 +68,11 @@ def resolve_paths(recipe: Recipe, base: Path) -> Recipe:
 
 
 def _absolute(path: str, base: Path) -> str:
-    return path if path.startswith("hub:") or "://" in path else os.path.normpath(base.resolve() / path)
+    return (
+        path
+        if path.startswith("hub:") or "://" in path
+        else os.path.normpath(base.resolve() / os.path.expanduser(path))
+    )
 
 
 def _recipe(full: dict[str, Any], where: str, places: Mapping[Key, str]) -> Recipe:

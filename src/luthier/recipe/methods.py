@@ -22,18 +22,23 @@ class Method:
     max_epochs: int
     scales: bool = True
     """Whether smaller models take a higher rate: times the root of (1 B / parameters), at most `MOST`."""
+    rehearsal: float = 0.0
+    """General passages for each row."""
 
 
 METHODS = {
-    ("lora", "sft"): Method("LoRA on answers", 2e-4, 16, 150, 1, 10),
-    ("lora", "pretrain"): Method("LoRA on text", 2e-4, 16, 150, 1, 5),
+    ("lora", "sft"): Method("LoRA on answers", 5e-4, 16, 150, 1, 10, rehearsal=0.05),
+    ("lora", "pretrain"): Method("LoRA on text", 5e-4, 16, 150, 1, 5, rehearsal=0.05),
     ("lora", "classify"): Method("a LoRA classifier", 2e-4, 32, 600, 3, 10),
-    ("full", "sft"): Method("all weights on answers", 2e-5, 16, 150, 1, 10),
-    ("full", "pretrain"): Method("all weights on text", 2e-5, 16, 150, 1, 5),
+    ("full", "sft"): Method("all weights on answers", 2e-5, 16, 150, 1, 10, rehearsal=0.05),
+    ("full", "pretrain"): Method("all weights on text", 2e-5, 16, 150, 1, 5, rehearsal=0.05),
     ("full", "classify"): Method("a classifier with all weights", 2e-5, 32, 600, 3, 10),
     ("head", "classify"): Method("a head on a frozen trunk", 2e-2, 256, 0, 40, 40, scales=False),
 }
-"""(adapter, objective) -> its settings."""
+"""(adapter, objective) -> its settings. LoRA takes about ten times the rate of all weights, and a little more in short
+fits (Schulman et al. 2025, "LoRA Without Regret")."""
+PASSAGES = 72
+"""General passages that there are (`data/rehearsal`)."""
 MOST = 5.0
 """The largest factor that a small model gives the learning rate."""
 
@@ -59,12 +64,19 @@ def batch_factor(method: Method, batch_size: int) -> float:
     return math.sqrt(batch_size / method.batch_size)
 
 
+def rehearsed(recipe: Recipe, rows: int) -> int:
+    """General passages learnt beside `rows` train rows of a resolved recipe."""
+    assert recipe.train.rehearsal != "auto", "the recipe is not resolved"
+    return min(PASSAGES, round(rows * recipe.train.rehearsal))
+
+
 def total_steps(recipe: Recipe, rows: int) -> int:
-    """Optimizer steps of a resolved recipe on `rows` train rows.
+    """Optimizer steps of a resolved recipe on `rows` train rows and the passages learnt beside them.
 
     Batches run on over the end of an epoch, so each but the last is whole: ⌈rows × epochs / batch size⌉, at
     most `train.max_steps`.
     """
+    rows += rehearsed(recipe, rows)
     train = recipe.train
     assert train.num_epochs != "auto", "the recipe is not resolved"
     assert train.batch_size != "auto", "the recipe is not resolved"

@@ -69,6 +69,8 @@ def _method(recipe: Recipe) -> Iterator[Fault]:
                 yield _no_effect(("objective", name), "`objective: classify`")
     if objective != "sft" and recipe.train.train_on != Train().train_on:
         yield _no_effect(("train", "train_on"), "`objective: sft`")
+    if objective == "classify" and recipe.train.rehearsal not in ("auto", 0):
+        yield _no_effect(("train", "rehearsal"), "`objective: sft` or `pretrain`")
     if objective != "sft" and recipe.evaluate.constrain != "none":
         yield _no_effect(("evaluate", "constrain"), "`objective: sft`")
 
@@ -124,6 +126,12 @@ def _evaluation(recipe: Recipe) -> Iterator[Fault]:
         )
     if recipe.ship.require != "not_worse" and "margin" in _changed(recipe.ship):
         yield _no_effect(("ship", "margin"), "`ship.require: not_worse`")
+    if "few_shot" not in recipe.evaluate.baselines and "shots" in _changed(recipe.evaluate):
+        yield _no_effect(("evaluate", "shots"), "`few_shot` among `evaluate.baselines`")
+    if not recipe.evaluate.forgetting and "forgetting_margin" in _changed(recipe.evaluate):
+        yield _no_effect(("evaluate", "forgetting_margin"), "`evaluate.forgetting: true`")
+    if (recipe.ship.alias or "").isdigit():
+        yield Fault(("ship", "alias"), "`ship.alias` would read as the number of a version", "Write a word")
 
 
 def _changed(section: Part) -> list[str]:

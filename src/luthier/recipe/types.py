@@ -178,6 +178,8 @@ class Train(Part):
     """What happens to longer rows: refuse the data, drop the row, or cut its end. Always counted."""
     train_on: Literal["assistant", "last", "all"] = "assistant"
     """Which turns are learnt: every assistant turn, the last one, or every token."""
+    rehearsal: Auto | Fraction = "auto"
+    """General passages learnt beside the rows, as a share of their number, so that less is forgotten; 0 for none."""
     early_stopping_patience: Positive | None = None
     """Stop when `metric_for_best_model` has not improved for this many evaluations."""
     metric_for_best_model: Literal["auto", "nll", "accuracy", "macro_f1"] = "auto"

@@ -71,7 +71,7 @@ def advise_forgetting(check: str, entry: Mapping[str, Any], confidence: float) -
     value = sign * float(entry["delta"])
     worst = max(sign * float(entry[end]) for end in ("low", "high") if entry.get(end) is not None)
     margin = math.log1p(float(entry["margin"])) if check == "text_nll" else float(entry["margin"])
-    milder = "To forget less, halve `train.learning_rate`, train fewer epochs, or mix general data into `data`."
+    milder = "To forget less, halve `train.learning_rate`, train fewer epochs, or raise `train.rehearsal`."
     if value >= margin or not entry.get("n"):
         return [milder]
     rows = rows_needed(margin - value, worst - value, int(entry["n"]), confidence)

@@ -1,0 +1,131 @@
+"""The forecast: what grows must cost more, and what it promises must hold together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from luthier.engine.budget import Forecast, forecast
+from luthier.recipe import DataFacts, Facts, MachineFacts, ModelFacts, from_mapping, resolve
+
+MACHINE = MachineFacts(cores=2, memory_bytes=24_000_000_000, device="cpu", gemm_gflops=180.0)
+SMOLLM = ModelFacts("smollm2-135m-instruct", "decoder", 134_515_008, 576, 30, 8192, 49152)
+TICKETS = DataFacts("generate", {"train": 450, "validation": 50, "test": 110}, 0, 411, 300, 180.5, 30.2, 61, ("chat",))
+CLASSES = replace(TICKETS, task="classify", labels=6)
+FACTS = Facts(SMOLLM, TICKETS, MACHINE)
+
+
+def foretold(facts: Facts = FACTS, train: dict[str, Any] | None = None, **changes: Any) -> Forecast:
+    kind = {"base_model": "smollm2-135m-instruct", "data": "rows.jsonl", "train": {"rehearsal": 0, **(train or {})}}
+    recipe = from_mapping({**kind, **changes})
+    return forecast(resolve(recipe, facts).recipe, facts)
+
+
+def data(**changes: Any) -> Facts:
+    return replace(FACTS, data=replace(TICKETS, **changes))
+
+
+FIXED = {"train": {"num_epochs": 2, "batch_size": 8}}
+
+
+@given(st.floats(5, 400), st.floats(1.01, 10))
+def test_more_tokens_a_row_take_longer(mean: float, factor: float) -> None:
+    few, many = (foretold(data(mean_tokens=mean * f), **FIXED) for f in (1, factor))
+    assert many.tokens >= few.tokens
+    assert many.seconds > few.seconds
+    assert many.steps == few.steps
+
+
+@given(st.integers(20, 10_000), st.integers(1, 10_000))
+def test_more_rows_take_longer(rows: int, more: int) -> None:
+    few, many = (foretold(data(rows={"train": n, "validation": 9, "test": 9}), **FIXED) for n in (rows, rows + more))
+    assert many.tokens > few.tokens
+    assert many.seconds > few.seconds
+    assert many.steps >= few.steps
+
+
+def test_twice_the_epochs_take_twice_as_long() -> None:
+    once, twice = (foretold(train={"num_epochs": n, "batch_size": 8}) for n in (1, 2))
+    assert twice.tokens == 2 * once.tokens == 2 * int(450 * 180.5)
+    assert twice.seconds == pytest.approx(2 * once.seconds)
+
+
+def test_a_bound_on_steps_bounds_tokens_and_seconds() -> None:
+    bound = foretold(train={"max_steps": 5, "batch_size": 8, "num_epochs": 2})
+    assert (bound.steps, bound.tokens) == (5, int(5 * 8 * 180.5))
+    assert bound.seconds == pytest.approx(foretold(**FIXED).seconds * 40 / 900)
+
+
+def test_passages_that_are_rehearsed_are_counted() -> None:
+    train = {"num_epochs": 2, "batch_size": 8, "rehearsal": 0.1}
+    assert foretold(train=train).tokens == int(2 * 495 * 180.5)
+
+
+@pytest.mark.parametrize(
+    ("train", "machine", "lanes"),
+    [
+        ({"batch_size": 16}, {}, 2),
+        ({"batch_size": 1}, {}, 1),
+        ({"batch_size": 16}, {"threads": 8}, 8),
+        ({"batch_size": 2}, {"threads": 8}, 2),
+        ({"batch_size": 16}, {"memory": "2GB"}, 1),
+    ],
+)
+def test_lanes_need_cores_rows_and_memory(train: dict[str, Any], machine: dict[str, Any], lanes: int) -> None:
+    assert foretold(train=train, machine=machine).lanes == lanes
+    assert foretold(train=train, machine=machine, adapter={"lora_dropout": 0.1}).lanes == 1
+
+
+def test_a_machine_twice_as_fast_takes_half_the_time() -> None:
+    fast = replace(FACTS, machine=replace(MACHINE, gemm_gflops=360.0))
+    assert foretold(fast, **FIXED).seconds == pytest.approx(foretold(**FIXED).seconds / 2)
+
+
+def test_the_forecast_of_a_known_fit() -> None:
+    """SmolLM2 with LoRA: 4 operations a weight of the trunk and token, and of the head and answer token."""
+    trunk, head = 134_515_008 - 49152 * 576, 49152 * 576
+    each = 4 * (trunk * 180.5 + head * 30.2)
+    assert foretold(**FIXED).seconds == pytest.approx(900 * each / (180e9 * 0.55))
+
+
+def test_a_head_passes_the_rows_once_whatever_the_epochs() -> None:
+    facts = replace(FACTS, data=CLASSES)
+    one, forty = (
+        foretold(facts, adapter="head", objective="classify", train={"num_epochs": n, "batch_size": 8}) for n in (1, 40)
+    )
+    assert one.seconds == forty.seconds > 0
+
+
+def test_what_trains_more_takes_more() -> None:
+    facts = replace(FACTS, data=CLASSES)
+    head, lora, full = (foretold(facts, adapter=a, objective="classify", **FIXED) for a in ("head", "lora", "full"))
+    assert head.seconds < lora.seconds < full.seconds
+    assert head.peak_memory_bytes < lora.peak_memory_bytes < full.peak_memory_bytes
+
+
+def test_the_price_is_that_of_the_hours() -> None:
+    priced = foretold(machine={"price_per_hour": 3.0}, **FIXED)
+    assert priced.cost == pytest.approx(priced.seconds / 3600 * 3.0)
+    assert foretold(**FIXED).cost == 0.0
+
+
+@given(st.integers(600, 20_000), st.integers(8, 8192), st.integers(1, 8))
+def test_a_micro_batch_holds_the_longest_row_and_fits_where_it_can(megabytes: int, longest: int, threads: int) -> None:
+    found = foretold(data(longest_tokens=longest), machine={"memory": f"{megabytes}MB", "threads": threads})
+    assert longest <= found.micro_batch_tokens <= max(longest, 1024)
+    assert 1 <= found.lanes <= threads
+    fits = found.peak_memory_bytes <= megabytes * 1e6
+    assert fits or (found.micro_batch_tokens, found.lanes) == (longest, 1)
+
+
+def test_more_memory_never_means_smaller_micro_batches() -> None:
+    alone = {"threads": 1}
+    sizes = [foretold(data(longest_tokens=64), machine={"memory": f"{n}GB", **alone}) for n in (1, 2, 3, 4, 8, 16)]
+    tokens = [found.micro_batch_tokens for found in sizes]
+    assert tokens == sorted(tokens)
+    assert tokens[0] == 64
+    assert tokens[-1] == 1024
