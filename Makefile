@@ -36,8 +36,17 @@ check: install  ## before each commit: under two minutes
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/python -m pytest -x -m "not slow and not gpu" tests/test_layers.py tests --ignore tests/e2e
 
-bench: install  ## each program prints a table and writes bench/results/*.json
-	@set -e; for program in $(filter-out bench/resume.py,$(wildcard bench/*.py)); do $(BIN)/python $$program; done
+.venv-peer/.installed: bench/peers/requirements.txt
+	@test -x .venv-peer/bin/python || $(PYTHON) -m venv .venv-peer
+	@.venv-peer/bin/python -m pip install -qq --disable-pip-version-check torch==2.13.0
+	@.venv-peer/bin/python -m pip install -qq --disable-pip-version-check -r bench/peers/requirements.txt
+	@touch $@
+
+bench: install .venv-peer/.installed  ## tables and bench/results/*.json; DATA=folder holds banking77/ and dolly_en/
+	@$(BIN)/python bench/startup.py
+	@$(BIN)/python bench/shuffled.py
+	@test -z "$(DATA)" || $(BIN)/python bench/classify.py --data $(DATA)/banking77
+	@test -z "$(DATA)" || $(BIN)/python bench/sft.py --data $(DATA)/dolly_en/train.jsonl
 
 prove-resume: install  ## kill runs in the middle and compare what the resumed ones come to, bit by bit
 	@$(BIN)/python bench/resume.py

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from demo import gemm
 
 from luthier.data.render import Renderer
 from luthier.data.sources import read
@@ -96,15 +97,6 @@ def tokens_of(job: dict, name: str, steps: int) -> float:
     if "packing" in name:
         return steps * 4 * LENGTH * sum(lengths) / (np.ceil(sum(lengths) / LENGTH) * LENGTH)
     return steps * BATCH * sum(lengths) / len(lengths)
-
-
-def gemm() -> float:
-    """GFLOP/s of a 2048 × 2048 product in float32."""
-    a = np.random.default_rng(0).random((2048, 2048), dtype=np.float32)
-    a @ a
-    start = time.perf_counter()
-    a @ a
-    return 2 * 2048**3 / (time.perf_counter() - start) / 1e9
 
 
 def summary(slices: list[dict]) -> dict:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from luthier.jobs.fit import Work
+from luthier.jobs.batches import Work
 from luthier.jobs.prepare import Ready, data_part, get_ready
 from luthier.jobs.reporting import Stages
 from luthier.jobs.workspace import RunPlan
@@ -60,10 +60,10 @@ def work_of(ready: Ready, home: Home, events: Events | None = None) -> Work:
     row = runs.create(home, name=str(settings.name), recipe=settings.to_plain(), recipe_sha256="0" * 64, command="")
     classify = settings.objective.type == "classify"
     plan = RunPlan(
-        run_id=row.id, recipe=settings.to_plain(), source=ready.source.to_plain(), reasons=[], dataset_version="ds-test",
-        identity="0" * 64, labels=list(ready.data.labels) if classify else [], multi_label=ready.data.multi_label,
-        task="classify" if classify else ready.data.task, data=data_part(ready, "ds-test"),
-        forecast=asdict(ready.forecast), environment={}, command="",
+        run_id=row.id, recipe=settings.to_plain(), source=ready.source.to_plain(), reasons=[],
+        dataset_version="ds-test", identity="0" * 64, labels=list(ready.data.labels) if classify else [],
+        multi_label=ready.data.multi_label, task="classify" if classify else ready.data.task,
+        data=data_part(ready, "ds-test"), forecast=asdict(ready.forecast), environment={}, command="",
     )  # fmt: skip
     kept = {name: [ready.data.splits[name][i] for i in part.kept] for name, part in ready.rendered.items()}
     folder = runs.run_folder(home, row.id)

@@ -29,8 +29,10 @@ def main() -> None:
         return Dataset.from_dict({**encoded, "labels": [index[label] for label in labels]})
 
     arguments = TrainingArguments(
-        output_dir=job["folder"], num_train_epochs=job["epochs"], per_device_train_batch_size=job["batch_size"],
-        per_device_eval_batch_size=64, learning_rate=job["learning_rate"], eval_strategy="epoch", save_strategy="no",
+        output_dir=job["folder"], num_train_epochs=job.get("epochs", 1), max_steps=job.get("max_steps", -1),
+        per_device_train_batch_size=job["batch_size"],
+        per_device_eval_batch_size=64, learning_rate=job["learning_rate"],
+        eval_strategy="epoch" if "epochs" in job else "no", save_strategy="no",
         logging_strategy="no", report_to=[], disable_tqdm=True, use_cpu=True,
     )  # fmt: skip
     trainer = Trainer(
@@ -43,7 +45,8 @@ def main() -> None:
     seconds = time.perf_counter() - start
     accuracies = [entry["eval_accuracy"] for entry in trainer.state.log_history if "eval_accuracy" in entry]
     evaluating = sum(entry.get("eval_runtime", 0.0) for entry in trainer.state.log_history)
-    print(json.dumps({"seconds": seconds - evaluating, "accuracy_by_epoch": accuracies}))
+    rows = trainer.state.global_step * job["batch_size"]
+    print(json.dumps({"seconds": seconds - evaluating, "rows": rows, "accuracy_by_epoch": accuracies}))
 
 
 if __name__ == "__main__":

@@ -45,6 +45,13 @@ def test_wrong_input_is_a_document_with_json(job, capsys) -> None:
     assert err.startswith("error: tickets.jsonl:7")
 
 
+def test_what_data_says_does_not_steer_the_terminal(job, capsys) -> None:
+    job(DataError("the column te\x1b[2Jxt\nis \u202eodd", "new\nline.csv", "Rename it"))
+    assert main(["check", "recipe.yaml"]) == 2
+    err = capsys.readouterr().err
+    assert err == "error: new line.csv: the column te\\x1b[2Jxt is \\u202eodd. Rename it.\n"
+
+
 def test_a_fit_that_cannot_go_on_is_code_1(job, capsys) -> None:
     job(TrainingError("the loss is not finite at step 3"))
     assert main(["check", "recipe.yaml"]) == 1

@@ -23,7 +23,10 @@ CHECKED = {
     "sources": [{"path": "tickets.jsonl", "type": "classification", "why": "it has text and label"}],
     "notes": ["no test split given: 15% cut from train, stratified by label"],
     "coverage": {"tokens": 48213, "trained_tokens": 9643, "truncated": 0, "longest": 412},
-    "resolved": [{"key": "train.learning_rate", "value": 0.0002, "why": "lora adapters take 2e-4"}],
+    "resolved": [
+        {"key": "train.learning_rate", "value": 0.0002, "why": "lora adapters take 2e-4"},
+        {"key": "evaluate.metrics", "value": ["accuracy", "macro_f1"], "why": "there are labels"},
+    ],
     "forecast": {"steps": 84, "tokens": 144639, "seconds": 780, "peak_memory_bytes": 4 << 30, "cost": 0.0},
     "licences": {"smollm2-135m-instruct": "apache-2.0", "tickets.jsonl": None},
     "warnings": [],
@@ -68,6 +71,7 @@ def test_check_prints_what_matters(fake: Fake, capsys: pytest.CaptureFixture[str
         "3 × duplicate of t:1",
         "0.0002",
         "lora adapters take 2e-4",
+        "[accuracy, macro_f1]",
         "13 min 0 s",
         "4.00 GiB",
     ):
@@ -106,7 +110,7 @@ def test_evaluate_prints_estimates(fake: Fake, capsys: pytest.CaptureFixture[str
     calls = fake("evaluate", document)
     assert main(["evaluate", "tickets@3", "t.jsonl"]) == 0
     assert calls[0][0][:2] == ("tickets@3", Path("t.jsonl"))
-    assert "exact_match  0.840  0.760 to 0.900  110" in capsys.readouterr().out
+    assert "exact_match 84.0 % [76.0, 90.0] 110" in " ".join(capsys.readouterr().out.split())
 
 
 def test_compare_prints_the_paired_difference(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,7 +118,13 @@ def test_compare_prints_the_paired_difference(fake: Fake, capsys: pytest.Capture
     metrics = {"exact_match": {"a": ESTIMATE, "b": ESTIMATE | {"value": 0.82}, "delta": delta}}
     fake("compare", {"a": "run-a", "b": "run-b", "metrics": metrics})
     assert main(["compare", "run-a", "run-b"]) == 0
-    assert "exact_match 0.840 0.820 −0.020 −0.050 to +0.010" in " ".join(capsys.readouterr().out.split())
+    assert "exact_match 84.0 % 82.0 % −2.0 points [−5.0, +1.0]" in " ".join(capsys.readouterr().out.split())
+
+
+def test_compare_says_so_where_nothing_can_be_compared(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    fake("compare", {"a": "run-a", "b": "run-b", "metrics": {}})
+    assert main(["compare", "run-a", "run-b"]) == 0
+    assert "no metric was measured in both" in capsys.readouterr().out
 
 
 def test_init_writes_the_recipe_and_spares_an_existing_one(fake: Fake, tmp_path: Path, capsys) -> None:
@@ -124,6 +134,28 @@ def test_init_writes_the_recipe_and_spares_an_existing_one(fake: Fake, tmp_path:
     assert main(["init", "t.jsonl"]) == 2
     assert "--force" in capsys.readouterr().err
     assert main(["init", "t.jsonl", "--force", "-o", "recipe.yaml"]) == 0
+
+
+def test_init_takes_no_folder_for_a_recipe_and_leaves_links_as_they_are(fake: Fake, tmp_path: Path, capsys) -> None:
+    calls = fake("propose", "base_model: x\ndata: t.jsonl\n")
+    (tmp_path / "folder").mkdir()
+    assert main(["init", "t.jsonl", "-o", "folder", "--force"]) == 2
+    assert "folder: this is a folder" in capsys.readouterr().err
+    (tmp_path / "loop.jsonl").symlink_to("loop.jsonl")
+    assert main(["init", "loop.jsonl", "-o", "folder/r.yaml"]) == 0
+    assert calls[0][0][0] == tmp_path / "loop.jsonl"
+
+
+def test_remarks_are_json_lines_beside_json(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    calls = fake("check", CHECKED)
+    for flags in ([], ["--json"]):
+        assert main(["check", "r.yaml", *flags]) == 0
+        capsys.readouterr()
+        calls[-1][0][3]("converting \x1b[2Jonce")
+        out, err = capsys.readouterr()
+        assert out == ""
+        said = json.loads(err)["message"] if flags else err
+        assert said == ("converting \x1b[2Jonce" if flags else "converting \\x1b[2Jonce\n")
 
 
 def test_demo_opens_a_browser_unless_told_not_to(fake: Fake) -> None:

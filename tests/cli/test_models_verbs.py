@@ -44,13 +44,24 @@ def test_an_empty_registry_says_how_to_begin(home: Home, capsys: pytest.CaptureF
 def test_promote_list_rollback(two_versions: None, capsys: pytest.CaptureFixture[str]) -> None:
     for version in (1, 2):
         assert main(["models", "promote", f"tickets@{version}", "production", "--reason", "measured"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "tickets@production now points at tickets@2"
+    assert capsys.readouterr().out.splitlines() == [
+        "tickets@production now points at tickets@1",
+        "tickets@production now points at tickets@2 (before: tickets@1)",
+    ]
     main(["models", "list"])
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [row[:2] for row in rows[1:]] == [["tickets@2", "production"], ["tickets@1", rows[2][-1]]]
     assert main(["models", "rollback", "production", "--json"]) == 0
     move = json.loads(capsys.readouterr().out)
-    assert (move["version"], move["kind"]) == (1, "rollback")
+    assert (move["version"], move["kind"], move["before"]) == (1, "rollback", 2)
+    main(["models", "lineage", "tickets@1"])
+    last = [line.split()[2:] for line in capsys.readouterr().out.splitlines()[-2:]]
+    assert last == [["production", "promote", "measured"], ["production", "rollback"]]
+
+
+def test_a_model_that_is_not_there_is_no_empty_list(two_versions: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "list", "intents"]) == 2
+    assert "no model is called 'intents'. The models of this home: tickets" in capsys.readouterr().err
 
 
 def test_going_back_past_the_first_is_wrong_input(two_versions: None, capsys) -> None:
@@ -72,3 +83,4 @@ def test_lineage_names_every_ancestor(two_versions: None, capsys: pytest.Capture
     assert "smollm2-135m-instruct" in out
     assert "\ndata       ds-2\ndata         ds-1\ndata         ds-lost (not in this home)\n" in out
     assert "merge_logit_difference  1e-06" in out
+    assert "Aliases" not in out

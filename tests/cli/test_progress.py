@@ -81,6 +81,7 @@ def test_a_terminal_gets_a_line_that_moves() -> None:
         told.bars.refresh()
         told.event("stage", "", {"name": "fit", "state": "done", "seconds": 240})
     assert "50/200" in stream.getvalue()
+    assert "0/?" not in stream.getvalue()
     assert "183 tokens/s" in stream.getvalue()
     assert "fit: done in 4 min 0 s" in stream.getvalue()
 

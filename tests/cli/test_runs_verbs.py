@@ -48,9 +48,22 @@ def test_show_prints_the_runs_own_document(home: Home, run_id: str, capsys) -> N
 def test_show_of_an_unfinished_run_tells_how_far_it_is(home: Home, run_id: str, capsys) -> None:
     assert main(["runs", "show", run_id]) == 0
     out = capsys.readouterr().out
-    assert "running" in out
+    assert "interrupted; to go on, repeat the command\ncommand        luthier run r.yaml" in out
     assert "stage: data done" in out
-    assert "step        1  train_loss 2.5" in out
+    assert "step           1  train_loss 2.5" in out
+
+
+def test_a_run_that_nobody_works_on_is_listed_as_interrupted(home: Home, run_id: str, capsys) -> None:
+    def listed() -> list[str]:
+        main(["runs", "list"])
+        return capsys.readouterr().out.splitlines()[1].split()
+
+    assert listed() == [run_id, "interrupted"]
+    with Lock(runs.lock_path(home, run_id)):
+        assert listed() == [run_id, "running"]
+    main(["runs", "list", "--json"])
+    (entry,) = json.loads(capsys.readouterr().out)["runs"]
+    assert (entry["status"], entry["alive"]) == ("running", False)
 
 
 def test_an_unknown_run_is_wrong_input(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,15 +76,16 @@ def test_diff_prints_what_differs(home: Home, monkeypatch, capsys) -> None:
         "a": "run-a",
         "b": "run-b",
         "recipe": [("train.seed", 0, 1)],
-        "data": {"verdict": ("hold", "ship")},
+        "data": {"verdict": ("hold", "ship"), "wall_seconds": (71.5, None), "peak_memory_bytes": (1 << 30, 1 << 20)},
         "scores": {"exact_match": {"a": {"value": 0.8}, "b": {"value": 0.82}, "delta": 0.02}},
     }
     monkeypatch.setitem(sys.modules, "luthier.jobs.history", SimpleNamespace(diff=lambda *_: document))
     assert main(["runs", "diff", "a", "b"]) == 0
     out = capsys.readouterr().out
     assert "train.seed  0  1" in out
-    assert "verdict  hold  ship" in out
-    assert "0.800  0.820     +0.020" in out
+    rows = [" ".join(line.split()) for line in out.splitlines()]
+    assert {"verdict hold ship", "time 1 min 12 s –", "memory 1.00 GiB 1 MiB"} <= set(rows)
+    assert "exact_match 80.0 % 82.0 % +2.0 points" in rows
 
 
 def test_watch_follows_until_the_run_ends(home: Home, run_id: str, capsys) -> None:

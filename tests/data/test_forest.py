@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from hypothesis import example, given
@@ -84,7 +86,7 @@ def test_counts_are_of_the_rows_and_not_of_the_pack(drawn: list[Row], share: boo
 
 @given(rows())
 def test_two_rows_share_what_both_have_and_neither_learns(drawn: list[Row]) -> None:
-    for left, right in zip(drawn, drawn[1:], strict=False):
+    for left, right in pairwise(drawn):
         common = shared_tokens(left, right)
         assert common == shared_tokens(right, left)
         assert left.ids[:common].tolist() == right.ids[:common].tolist()

@@ -76,7 +76,10 @@ def test_the_reason_names_columns_used_and_kept_aside() -> None:
         (texts("title description tag"), "type classification ('tag' is the label) set `field_text`"),
         (texts("a b"), "the columns a, b fit no known type. Set `type`"),
         ({"instruction": "x", "instances": [{"input": "", "output": "y"}]}, "write one row for each of them"),
-        (texts("messages"), "type chat ('messages' is the messages) set `type: chat` to see why not"),
+        (texts("messages"), "look like chat (columns: messages), but the column 'messages' must be a list"),
+        (texts("text label topic"), "or name the columns with `field_text` and `field_label`"),
+        (dict.fromkeys([f"c{n}" for n in range(90)], "x"), "c10, c11 and 78 more fit no known type"),
+        ({"x" * 9000: "a"}, "the columns " + "x" * 40 + "… fit no known type"),
     ],
 )
 def test_doubt_is_an_error_that_says_what_to_set(row: dict[str, Any], words: str) -> None:

@@ -66,6 +66,7 @@ def test_chat_is_brought_to_one_form(load) -> None:
     [
         ([], "must be a list of messages"),
         ([USER, {"role": "bot", "content": "x"}], "message 2 has the unknown role 'bot'"),
+        ([USER, {"content": "x"}], "message 2 has no role"),
         ([{"role": "user", "content": ""}, BOT], "message 1 (user) is empty"),
         ([USER, {"role": "assistant", "content": None}], "message 2 (assistant) is empty"),
         ([USER, {"role": "tool", "content": None}], "message 2 (tool) is empty"),
@@ -120,6 +121,8 @@ def test_sharegpt_with_calls_and_observations(load) -> None:
     ("turn", "words"),
     [
         ({"from": "alien", "value": "x"}, "turn 2 has the unknown role 'alien'"),
+        ({"from": ["gpt"], "value": "x"}, "turn 2 has the unknown role ['gpt']"),
+        ({"value": "x"}, "turn 2 has no role"),
         ({"from": "gpt", "value": 3}, "the value of 'conversations', turn 2 must be text"),
         ({"from": "function_call", "value": "look()"}, "turn 2 is not JSON"),
         ({"from": "function_call", "value": "{}"}, "turn 2 is no function call"),

@@ -102,11 +102,11 @@ def test_round_trip_of_what_only_json_can_hold(tmp_path: Path, example: Example,
     [
         (CALLING, "alpaca", "not one question and one answer"),
         (CALLING, "text", "not plain text"),
-        (PAIR, "chat", "not a conversation"),
+        (PAIR, "chat", "not a conversation. Choose another type to write, such as preference"),
         (SYSTEM, "kto", "not a completion with a verdict"),
         (SYSTEM, "preference", "not a pair of answers"),
         (SYSTEM, "classification", "not a text with a label"),
-        (Example("a:1", text="x"), "chat", "not a conversation"),
+        (Example("a:1", text="x"), "chat", "not a conversation. Choose another type to write, such as text"),
         (
             Example("a:1", messages=({"role": "assistant", "content": "x", "weight": 0},)),
             "sharegpt",

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from chats import AGAIN, ANSWER, CALL, CALLING, LAST, PROMPT, QUESTION, TOOL, TOOLS, TURN, each, learnt, tokens_of
 
+from luthier.data.example import Example
 from luthier.data.render import Renderer
 from luthier.data.tokens import Tokens
 from luthier.errors import DataError
@@ -27,6 +28,10 @@ def test_tools_and_calls_are_written_or_refused(tokens: Tokens) -> None:
         learnt(plain, *CALLING)
     with pytest.raises(DataError, match=r"chats\.jsonl:1: has tools, which"):
         learnt(plain, QUESTION, ANSWER, tools=(TOOL,))
+    calling = Example("chats.jsonl:2", messages=tuple(CALLING))
+    rows = [Example("chats.jsonl:1", messages=(QUESTION, ANSWER)), calling, calling, calling]
+    with pytest.raises(DataError, match=r"^chats\.jsonl:2: .*\(2 more rows have a fault\)"):
+        plain.rows(rows, sequence_len=None)
     with pytest.raises(DataError, match="has tools, which"):
         plain.prompt("Price?", tools=[TOOL])
 

@@ -71,6 +71,51 @@ def test_an_unknown_type_of_file_lists_the_known(tmp_path: Path) -> None:
         read(DataEntry(path="a.xlsx"), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("rows", "no ending that says its type"),
+        ("a.parquet.gz", "files of type '.parquet.gz' are not read. .* all but Parquet also with .gz"),
+    ],
+)
+def test_endings_that_say_nothing(tmp_path: Path, name: str, words: str) -> None:
+    put(tmp_path / name)
+    with pytest.raises(DataError, match=words):
+        read(DataEntry(path=name), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("https://example.org/a.jsonl", r"^https://example.org/a.jsonl: data is not read from addresses"),
+        ("*.jsonl", "patterns are not filled in"),
+        ("owner/name", "a dataset of the hub is written hub:owner/name"),
+        ("loop.jsonl", "a link that leads nowhere"),
+        ("pipe.jsonl", "neither a file nor a folder"),
+    ],
+)
+def test_paths_that_are_no_files(tmp_path: Path, path: str, words: str) -> None:
+    (tmp_path / "loop.jsonl").symlink_to("loop.jsonl")
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    with pytest.raises(DataError, match=words):
+        read(DataEntry(path=path), tmp_path)
+
+
+def test_a_folder_that_may_not_be_read_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "rows/a.jsonl")
+    put(tmp_path / "rows/shut/b.jsonl")
+    scandir = os.scandir
+
+    def guarded(path: str) -> object:
+        if str(path).endswith("shut"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    with pytest.raises(DataError, match=r"shut: it cannot be read \(Permission denied\)"):
+        read(DataEntry(path="rows"), tmp_path)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
     put(tmp_path / "a.jsonl").chmod(0)

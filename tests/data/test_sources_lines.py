@@ -67,6 +67,11 @@ def test_free_objects_are_kept_as_they_are(tmp_path: Path) -> None:
         ('{"prompt": "a"}', "'completion' is missing (the row has 'prompt')"),
         ('{"prompt": "a", "completion": 7}', "'completion' must be text, and is a number: 7"),
         ('{"prompt": "a", "completion": ["b"]}', "'completion' must be text, and is a list"),
+        ('{"prompt": "a", "completion": "b", "prompt": "c"}', "the key 'prompt' stands twice in one object"),
+        ('{"prompt": "a", "completion": {"x": 1, "x": 2}}', "the key 'x' stands twice"),
+        (f'{{"prompt": "a", "completion": {"9" * 5000}}}', "a number has too many digits"),
+        (f'{{"prompt": "a", "completion": {"[" * 9999}{"]" * 9999}}}', "nested too deeply"),
+        ('{"prompt": "a\tb"}', "broken JSON: Invalid control character at column 14"),
     ],
 )
 def test_a_faulty_line_is_named_and_further_ones_counted(tmp_path: Path, line: str, words: str) -> None:
@@ -74,6 +79,11 @@ def test_a_faulty_line_is_named_and_further_ones_counted(tmp_path: Path, line: s
     assert message.startswith("a.jsonl:2: ")
     assert words in message
     assert "2 more rows have a fault" in message
+
+
+@pytest.mark.parametrize("content", [f"[{ROW}, {ROW}]", f"[\n  {ROW}\n]\n"])
+def test_a_list_in_a_file_of_lines_should_be_called_json(tmp_path: Path, content: str) -> None:
+    assert "one JSON list must have a name that ends in .json" in refusal(tmp_path, "a.jsonl", content)
 
 
 def test_pairs_of_surrogates_are_one_character(tmp_path: Path) -> None:
@@ -108,6 +118,8 @@ def test_json_that_holds_lines_is_read_and_noted(tmp_path: Path) -> None:
         (f"[{ROW}, 3]", "a.json:2: the row is a number"),
         (f"[{ROW},\n {ROW[:-1]}]", "a.json: line 2, column 35: broken JSON"),
         ('[{"text": Infinity}]', "a.json: Infinity is not JSON"),
+        ('[{"text": "a", "text": "b"}]', "a.json: the key 'text' stands twice"),
+        ("[" * 99999, "a.json: lists or objects are nested too deeply"),
         ("  ", "a.json: line 1, column 3: broken JSON"),
     ],
 )
@@ -165,7 +177,21 @@ def test_likely_encoding(text: str, encoding: str) -> None:
 
 def test_bytes_that_are_no_text_have_no_likely_encoding(tmp_path: Path) -> None:
     assert likely_encoding(bytes(range(128, 256))) is None
-    assert "Save the file as UTF-8" in refusal(tmp_path, "a.txt", b"ab\0cd")
+    message = refusal(tmp_path, "a.txt", b"ab\n\0cd")
+    assert "line 2, byte 1 of the line (byte 4 of the file): a zero byte, which no text holds" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (gzip.compress(ROW.encode()), "this is a gzip file, not text. Give it a name that ends in .gz"),
+        (b"PK\x03\x04\x14\0", "a zip archive or an Excel file"),
+        (b"PAR1\x15\0", "this is a Parquet file"),
+        (ROW.encode("utf-32"), "it looks like utf-32. Convert it: iconv -f UTF-32"),
+    ],
+)
+def test_other_kinds_of_files_are_known_by_how_they_begin(tmp_path: Path, content: bytes, words: str) -> None:
+    assert words in refusal(tmp_path, "a.jsonl", content)
 
 
 def test_many_rows_are_read_fast(tmp_path: Path) -> None:

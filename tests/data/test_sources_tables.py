@@ -66,7 +66,10 @@ def test_nameless_empty_columns_are_dropped_and_noted(tmp_path: Path) -> None:
             "text,label\na,x\nb,y,z\nc\n",
             "a.csv:2 (line 3): 3 cells where the header has 2; the last is 'z' (1",
         ),
-        ('text,label\n"a\nb",x\nc\n', "a.csv:2 (line 4): 1 cells where the header has 2"),
+        ('text,label\n"a\nb",x\nc\n', "a.csv:2 (line 4): 1 cell where the header has 2"),
+        ("# mine\ntext,label\na,x\n", "a.csv: header: it has 1 cell, and no row has as many: '# mine'"),
+        ("sep=;\ntext;label\na;x\n", "a.csv: header: the first line is a note to Excel. Remove the line"),
+        ("text^label\na^x\n", "the columns text^label fit no known type. The first line must name the columns"),
         (
             'text,label\na,x\n"b,y\nc,z\n',
             "a.csv:2 (line 3): a quote opens in this record and is never",
@@ -109,6 +112,12 @@ def test_parquet_values_keep_their_kind(tmp_path: Path) -> None:
     )
     assert source.examples[0].extra == {"at": "1970-01-01 00:00:00.000", "n": 7}
     assert source.notes == ("a.parquet: columns of bytes are left out: image",)
+
+
+def test_columns_that_were_left_out_are_told_where_none_fits(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", text=[b"a"], label=["x"])
+    with pytest.raises(DataError, match=r"label fit no known type; a\.parquet: columns of bytes are left out: text"):
+        read(DataEntry(path="a.parquet"), tmp_path)
 
 
 def test_parquet_nulls_and_kinds_are_checked(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luthier.data.batch import Batch, cut
+from luthier.data.batch import Batch, cut, spread
 from luthier.data.stream import Stream, packed, precomputed
 from luthier.errors import TrainingError
 
@@ -129,6 +129,17 @@ def test_cutting_loses_nothing_and_opens_no_part_too_soon(lengths: list[int], bu
     sums = [sum(lengths[i] for i in part) for part in parts]
     assert all(total <= budget or len(part) == 1 for total, part in zip(sums, parts, strict=True))
     assert all(total + lengths[later[0]] > budget for total, later in zip(sums, parts[1:], strict=False))
+
+
+@given(st.lists(st.integers(1, 30), min_size=1), st.integers(1, 60), st.integers(1, 4))
+def test_spreading_loses_nothing_and_fills_every_lane(lengths: list[int], budget: int, lanes: int) -> None:
+    parts = spread(lengths, budget, lanes)
+    assert sorted(index for part in parts for index in part) == list(range(len(lengths)))
+    assert all(part == sorted(part) for part in parts)
+    sums = [sum(lengths[i] for i in part) for part in parts]
+    assert all(total <= budget or len(part) == 1 for total, part in zip(sums, parts, strict=True))
+    assert len(parts) % lanes == 0 or len(parts) == len(lengths)
+    assert max(sums) - min(sums) <= max(lengths)
 
 
 def test_rows_whose_features_are_there_need_no_tokens() -> None:

@@ -22,27 +22,27 @@ def run(metric: str, value: float, low: float, high: float, delta: tuple[float, 
     [
         (
             run("exact_match", 0.62, 0.55, 0.70, (0.21, 0.12, 0.29)),
-            "The tuned model answers 62 % of 1 200 held-out items exactly right, "
+            "The tuned model answers 62 % of 1,200 held-out items exactly right, "
             "21 points (12 to 29) more than the best alternative, a classic model.",
         ),
         (
             run("accuracy", 0.934, 0.92, 0.945, (-0.031, -0.04, -0.022)),
-            "The tuned model labels 93.4 % of 1 200 held-out items right, "
+            "The tuned model labels 93.4 % of 1,200 held-out items right, "
             "3.1 points (2.2 to 4.0) less than the best alternative, a classic model.",
         ),
         (
             run("accuracy", 0.9, 0.85, 0.95, (0.012, -0.03, 0.054)),
-            "The tuned model labels 90.0 % of 1 200 held-out items right; that cannot be told apart from the "
+            "The tuned model labels 90.0 % of 1,200 held-out items right; that cannot be told apart from the "
             "best alternative, a classic model (+1.2 points, −3.0 to +5.4).",
         ),
         (
             run("nll", 1.234, 1.1, 1.3, (0.21, 0.15, 0.27)),
-            "The tuned model needs 1.234 nats per token on 1 200 held-out items, "
+            "The tuned model needs 1.234 nats per token on 1,200 held-out items, "
             "0.210 (0.150 to 0.270) lower than the best alternative, a classic model.",
         ),
         (
             run("macro_f1", 0.812, 0.8, 0.82, None),
-            "The tuned model reaches a macro F1 of 0.812 on 1 200 held-out items; no alternative was "
+            "The tuned model reaches a macro F1 of 0.812 on 1,200 held-out items; no alternative was "
             "measured beside it.",
         ),
         (

@@ -12,6 +12,7 @@ from luthier.evaluate.report.numbers import (
     money,
     p_value,
     ratio,
+    setting,
     share,
     significant,
     size,
@@ -76,7 +77,10 @@ def test_a_conversation_is_text():
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
-        (count(10003), "10\u202f003"),
+        (count(10003), "10,003"),
+        (setting(["nll", 0.5, True]), "[nll, 0.5, true]"),
+        (setting({"a": 2.0}), "{a: 2}"),
+        (size(2048), "2 KiB"),
         (count(None), "–"),
         (fixed(-0.04, 1), "0.0"),
         (fixed(-1.25, 1, signed=True), "\u22121.2"),

@@ -9,8 +9,8 @@ from works import classes, ready_of, work_of
 
 from luthier.evaluate.classic import NotApplicable
 from luthier.evaluate.scores import Sample, Scores
+from luthier.jobs.batches import Work
 from luthier.jobs.document import about_part, curves, fit_part, scores_part, verdict_part
-from luthier.jobs.fit import Work
 from luthier.store import Home, runs
 
 ROWS = 60
@@ -32,9 +32,10 @@ def scores(name: str, right: int) -> Scores:
     """A solver that answers the first `right` rows correctly."""
     truth = ["wood", "money"] * (ROWS // 2)
     said = [own if i < right else {"wood": "money", "money": "wood"}[own] for i, own in enumerate(truth)]
-    return Scores(name, "classify", tuple(
-        Sample(f"r:{i}", None, f"question {i}", own, answer, {"accuracy": float(own == answer), "macro_f1": float(own == answer)})
-        for i, (own, answer) in enumerate(zip(truth, said, strict=True))), 1.5)  # fmt: skip
+    right_or_wrong = [dict.fromkeys(("accuracy", "macro_f1"), float(a == b)) for a, b in zip(truth, said, strict=True)]
+    columns = enumerate(zip(truth, said, right_or_wrong, strict=True))
+    samples = [Sample(f"r:{i}", None, f"question {i}", own, answer, found) for i, (own, answer, found) in columns]
+    return Scores(name, "classify", tuple(samples), 1.5)
 
 
 def measured(work: Work, tuned: int, classic: int = 40) -> dict:
@@ -69,7 +70,13 @@ def test_differences_are_paired_and_the_headline_is_to_the_best_baseline(work: W
 
 def test_without_a_baseline_there_is_no_difference(work: Work) -> None:
     part = scores_part(work, {"classic": NotApplicable("no"), "tuned": scores("tuned", 50)})
-    assert (part["best_baseline"], part["delta"], part["deltas"], part["samples"], part["base"]) == (None, {}, {}, {}, {})
+    assert (part["best_baseline"], part["delta"], part["deltas"], part["samples"], part["base"]) == (
+        None,
+        {},
+        {},
+        {},
+        {},
+    )
 
 
 @pytest.mark.parametrize(("tuned", "verdict"), [(58, "ship"), (43, "hold"), (20, "hold")])
@@ -103,7 +110,10 @@ def test_what_the_fit_took_beside_its_forecast(work: Work) -> None:
 
 
 def test_curves_are_the_metrics_of_the_run_by_step(work: Work) -> None:
-    for step, values in ((1, {"loss": 2.0, "learning_rate": 0.1, "grad_norm": 5.0}), (2, {"loss": 1.0, "seconds": 3.0})):
+    for step, values in (
+        (1, {"loss": 2.0, "learning_rate": 0.1, "grad_norm": 5.0}),
+        (2, {"loss": 1.0, "seconds": 3.0}),
+    ):
         runs.log_metrics(work.home, work.plan.run_id, step, values)
     runs.log_metrics(work.home, work.plan.run_id, 2, {"validation_accuracy": 0.5})
     assert curves(work) == {

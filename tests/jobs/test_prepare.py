@@ -138,7 +138,6 @@ def test_the_coverage_names_rows_with_nothing_to_learn(tiny_llama: Path, home, t
     assert check(path, (), home)["coverage"]["zero_coverage"] == []
 
 
-@pytest.mark.xfail(reason="the list is cut to 20 names before it is counted", strict=True)
 def test_all_rows_with_nothing_to_learn_are_counted(tiny_llama: Path, home, tmp_path: Path) -> None:
     path = recipe(tmp_path, tiny_llama, CHATS, data=["rows.jsonl", "more.jsonl"])
     (tmp_path / "more.jsonl").write_text("".join(json.dumps(unlearnt(i)) + "\n" for i in range(30)))

@@ -86,6 +86,21 @@ def test_the_adapter_names_its_base_and_no_path_of_its_loading(tiny_llama: Path,
     assert not (tmp_path / "adapter" / "README.md").exists()
 
 
+def test_the_adapters_settings_are_in_an_order_that_every_process_has(tiny_llama: Path, tmp_path: Path) -> None:
+    save_policy(make_policy(files_of(tiny_llama), Adapter()), tmp_path, files_of(tiny_llama))
+    modules = json.loads((tmp_path / "adapter_config.json").read_text())["target_modules"]
+    assert len(modules) == 14
+    assert modules == sorted(modules)
+
+
+def test_all_weights_come_back_and_no_others(tiny_bert: Path, tmp_path: Path) -> None:
+    files = files_of(tiny_bert)
+    policy = make_policy(files, Adapter(type="full"), LABELS)
+    save_policy(policy, tmp_path, files)
+    again = load_policy(files, tmp_path)
+    assert again.wrapped.state_dict().keys() == policy.wrapped.state_dict().keys()
+
+
 @pytest.mark.parametrize("adapter", ["lora", "full"])
 def test_another_base_is_refused(adapter: str, tiny_llama: Path, tmp_path: Path) -> None:
     files = files_of(tiny_llama)

@@ -72,7 +72,8 @@ def test_a_row_without_targets_has_a_loss_of_0() -> None:
 
 def test_one_label_is_weighted_cross_entropy() -> None:
     found = terms(objective("classify"), Says(LOGITS), labelled(CLASS))
-    own = [-math.log(math.exp(row[label]) / sum(map(math.exp, row))) for row, label in zip(LOGITS.tolist(), CLASS)]
+    rows = zip(LOGITS.tolist(), CLASS, strict=True)
+    own = [-math.log(math.exp(logits[label]) / sum(map(math.exp, logits))) for logits, label in rows]
     assert found.tolist() == pytest.approx([w * loss for w, loss in zip(WEIGHT.tolist(), own, strict=True)])
     assert objective("classify").count(labelled(CLASS)) == {"cross_entropy": 3.5}
 

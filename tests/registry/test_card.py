@@ -105,7 +105,7 @@ def test_all_weights_trained_is_not_a_peft_model(document: dict[str, Any]) -> No
         "- data: CC0-1.0",
         "- data without a stated licence: hub:owner/more",
         "luthier run recipe.yaml",
-        "With luthier 0.1.0, torch 2.13.0. It took 1,486 s on Test CPU.",
+        "With luthier 0.1.0, torch 2.13.0. The fit took 24 min 46 s on Test CPU.",
         "base_model: smollm2",
         "- `train.learning_rate`: 0.0002 (LoRA)",
         "- run: `20261121-111503-tickets-3f9a`",

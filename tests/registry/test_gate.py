@@ -54,7 +54,7 @@ def test_one_baseline_that_is_not_beaten_holds(weak: dict[str, Any]) -> None:
     verdict = judge({"base": BETTER, "few_shot": weak})
     assert verdict.verdict == "hold"
     assert "few-shot prompting" in verdict.reasons[0]
-    assert any("Few-shot prompting does as well" in line for line in verdict.next)
+    assert any("Few-shot prompting does at least as well" in line for line in verdict.next)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from luthier.cli import (
     train,
 )
 from luthier.cli.group import Group
+from luthier.cli.screen import one_line
 from luthier.errors import LuthierError
 
 SUMMARY = "Fine-tune open models on your own hardware, and prove that they got better."
@@ -60,7 +61,9 @@ def build() -> Any:
                 app.add_typer(verb, name=name, rich_help_panel=section)
             else:
                 app.command(name, rich_help_panel=section)(verb)
-    return get_command(app)
+    command: Any = get_command(app)
+    command.commands = {name: command.commands[name] for verbs in SECTIONS.values() for name in verbs}
+    return command
 
 
 def show_version(wanted: bool) -> None:
@@ -108,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def refuse(what: str, where: str, mend: str, words: list[str], exit_code: int) -> int:
     """Say in one paragraph on stderr what is wrong; where a program reads stdout, as JSON there too."""
-    print(f"error: {LuthierError(what, where, mend)}", file=sys.stderr)
+    print(f"error: {one_line(LuthierError(what, where, mend))}", file=sys.stderr)
     if "--json" in words:
         import json
 

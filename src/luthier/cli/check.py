@@ -12,19 +12,21 @@ LISTED = 5
 
 def check(recipe: RecipePath, overrides: Overrides, as_json: AsJson = False) -> None:
     """Fill in every `auto` and forecast the run; trains nothing."""
-    from luthier.cli.progress import note
+    from luthier.cli.progress import notes
     from luthier.jobs.check import check as look
     from luthier.store import Home
 
-    emit(look(recipe, overrides, Home.open(), note), as_json, show)
+    emit(look(recipe, overrides, Home.open(), notes(as_json)), as_json, show)
 
 
 def show(document: Mapping[str, Any]) -> None:
+    from luthier.evaluate.report.numbers import setting
+
     show_data(document)
     show_steps(document["steps"])
     show_list("Dropped rows", document["findings"])
     heading("What each `auto` became")
-    rows = [(entry["key"], entry["value"], entry["why"]) for entry in document["resolved"]]
+    rows = [(entry["key"], setting(entry["value"]), entry["why"]) for entry in document["resolved"]]
     table(["key", "value", "why"], rows)
     heading("Licences")
     facts((near(name), licence or "not stated") for name, licence in document["licences"].items())
@@ -47,7 +49,8 @@ def show_data(document: Mapping[str, Any]) -> None:
                 "longest row",
                 f"{count(coverage['longest'])} tokens; {count(coverage['truncated'])} rows truncated",
             ),
-        ]
+        ],
+        wrap=True,
     )
 
 
@@ -69,9 +72,16 @@ def show_list(title: str, lines: list[str]) -> None:
 def show_steps(steps: list[dict[str, Any]]) -> None:
     if not steps:
         return
+    from luthier.evaluate.report.numbers import count
+
     heading("What happened to the rows")
     rows = [
-        (s["name"], s["rows_in"], s["rows_out"], "; ".join(f"{n} × {why}" for why, n in s["dropped"].items()))
+        (
+            s["name"],
+            count(s["rows_in"]),
+            count(s["rows_out"]),
+            "; ".join(f"{n} × {why}" for why, n in s["dropped"].items()),
+        )
         for s in steps
     ]
     table(["step", "in", "out", "dropped"], rows, right=["in", "out"])

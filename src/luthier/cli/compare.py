@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from luthier.cli.evaluate import interval, number
+from luthier.cli.evaluate import difference
 from luthier.cli.options import AsJson
 from luthier.cli.screen import emit, facts, table
 
@@ -23,19 +23,23 @@ def compare(
 
 
 def show(document: Mapping[str, Any]) -> None:
-    from luthier.evaluate.report.numbers import p_value
+    from luthier.evaluate.report.measures import measure
+    from luthier.evaluate.report.numbers import count, p_value
 
     facts([("a", document["a"]), ("b", document["b"])])
     print()
+    if not document["metrics"]:
+        print("no metric was measured in both")
+        return
     rows = [
         (
             metric,
-            number(entry["a"]["value"]),
-            number(entry["b"]["value"]),
-            number(entry["delta"]["value"], signed=True),
-            interval(entry["delta"], signed=True),
+            measure(metric).show(entry["a"]["value"]),
+            measure(metric).show(entry["b"]["value"]),
+            difference(metric, entry["delta"]["value"]),
+            measure(metric).change_interval(entry["delta"]),
             p_value(entry["delta"]["p"]),
-            entry["delta"]["n"],
+            count(entry["delta"]["n"]),
         )
         for metric, entry in document["metrics"].items()
     ]

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from luthier.cli.examples import show_examples, show_labels
 from luthier.cli.group import group
 from luthier.cli.options import AsJson
-from luthier.cli.screen import bullets, emit, facts, heading, table
-from luthier.errors import DataError
+from luthier.cli.screen import bullets, emit, facts, table, when
+from luthier.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
     from luthier.data.example import Example
@@ -18,14 +19,26 @@ if TYPE_CHECKING:
 
 DataPath = Annotated[str, typer.Argument(metavar="DATA", help="A data file or folder.", show_default=False)]
 TypeOption = Annotated[str, typer.Option("--type", help="The format of the rows; auto detects it.")]
+FieldOption = Annotated[
+    list[str],
+    typer.Option(
+        "--field",
+        metavar="ROLE=COLUMN",
+        help="Which column plays a role, such as text=body. May be repeated.",
+        default_factory=list,
+        show_default=False,
+    ),
+]
 Rows = Annotated[int, typer.Option("--rows", min=0, help="How many examples to show.")]
 
 
-def inspect(path: DataPath, type: TypeOption = "auto", rows: Rows = 3, as_json: AsJson = False) -> None:
+def inspect(
+    path: DataPath, field: FieldOption, type: TypeOption = "auto", rows: Rows = 3, as_json: AsJson = False
+) -> None:
     """Show how a data file is read, what is in it, some examples."""
     from luthier.data.sources import read
 
-    source = read(entry(path, type), Path.cwd())
+    source = read(entry(path, type, field), Path.cwd())
     document = {
         "path": str(source.path),
         "type": source.detected,
@@ -41,10 +54,16 @@ def inspect(path: DataPath, type: TypeOption = "auto", rows: Rows = 3, as_json: 
     emit(document, as_json, show_source)
 
 
-def entry(path: str, type: str) -> DataEntry:
+def entry(path: str, type: str, field: list[str]) -> DataEntry:
+    """The data entry of a recipe that the options stand for."""
     from luthier.recipe.load import from_mapping
 
-    given = {"base_model": "any", "data": {"path": path, "type": type}}
+    pairs = [text.partition("=") for text in field]
+    for role, equals, column in pairs:
+        if not (role and equals and column):
+            raise RecipeError("this names no column", f"--field {role}{equals}", "Write it as `--field text=body`")
+    named = {f"field_{role.removeprefix('field_')}": column for role, _, column in pairs}
+    given = {"base_model": "any", "data": {"path": path, "type": type, **named}}
     return from_mapping(given, "command line").data[0]
 
 
@@ -56,36 +75,23 @@ def label_counts(examples: list[Example]) -> dict[str, int]:
 def show_source(document: Mapping[str, Any]) -> None:
     from luthier.evaluate.report.numbers import count
 
-    columns = ", ".join(f"{role} from {column}" for role, column in document["columns"].items())
+    facts([("file", document["path"])])
     facts(
         [
-            ("file", document["path"]),
             ("type", f"{document['type']}: {document['why']}"),
-            ("columns", columns or None),
             ("rows", f"{count(document['rows'])}, {count(document['duplicates'])} of them repeated"),
-        ]
+        ],
+        wrap=True,
     )
-    if document["labels"]:
-        heading(f"Labels ({len(document['labels'])})")
-        table(["label", "rows"], list(document["labels"].items())[:20], right=["rows"])
+    show_labels(document["labels"])
     bullets(document["notes"])
     show_examples(document["examples"])
-
-
-def show_examples(examples: list[dict[str, Any]]) -> None:
-    for example in examples:
-        heading(example["row_id"])
-        for message in example.get("messages", ()):
-            print(f"  {message['role']}: {message.get('content') or message.get('tool_calls')}")
-        facts((f"  {name}", example[name]) for name in SHOWN if name in example)
-
-
-SHOWN = ("text", "prompt", "completion", "chosen", "rejected", "label", "labels", "group", "weight")
 
 
 def convert(
     path: DataPath,
     output: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.", show_default=False)],
+    field: FieldOption,
     to: Annotated[str, typer.Option("--to", help="The format to write.")] = "chat",
     type: TypeOption = "auto",
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
@@ -93,12 +99,15 @@ def convert(
 ) -> None:
     """Write a data file's rows in another format."""
     from luthier.data.convert import convert as rewrite
+    from luthier.evaluate.report.numbers import count
 
+    if output.is_dir():
+        raise DataError("this is a folder", str(output), "Name the file to write")
     if output.exists() and not force:
         raise DataError("there is a file already", str(output), "Name another, or use --force")
-    source = rewrite(entry(path, type), Path.cwd(), output, to)
+    source = rewrite(entry(path, type, field), Path.cwd(), output, to)
     document = {"path": str(output), "from": source.detected, "to": to, "rows": source.rows}
-    emit(document, as_json, lambda _: print(f"{source.rows} rows, {source.detected} to {to}: {output}"))
+    emit(document, as_json, lambda _: print(f"{count(source.rows)} rows, {source.detected} to {to}: {output}"))
 
 
 def versions(as_json: AsJson = False) -> None:
@@ -113,11 +122,14 @@ def show_versions(document: Mapping[str, Any]) -> None:
     if not document["versions"]:
         print("no dataset versions yet; a run writes one: luthier run RECIPE")
         return
-    rows = [
-        (v["version"], ", ".join(f"{name} {n}" for name, n in v["splits"].items()), v["created_at"][:16])
-        for v in document["versions"]
-    ]
+    rows = [(v["version"], sizes(v["splits"]), when(v["created_at"])) for v in document["versions"]]
     table(["version", "rows", "written (UTC)"], rows)
+
+
+def sizes(splits: Mapping[str, int]) -> str:
+    from luthier.evaluate.report.numbers import count
+
+    return ", ".join(f"{name} {count(rows)}" for name, rows in splits.items())
 
 
 def show_version(
@@ -150,8 +162,8 @@ def show_manifest(document: Mapping[str, Any]) -> None:
     facts(
         [
             ("version", document["version"]),
-            ("written", document["created_at"][:16]),
-            ("rows", ", ".join(f"{name} {n}" for name, n in document["splits"].items())),
+            ("written (UTC)", when(document["created_at"])),
+            ("rows", sizes(document["splits"])),
             ("dropped", document["rejects"]),
             ("parents", ", ".join(document["parents"]) or None),
             *(("source", f"{source['path']}: {source['type']}") for source in document["sources"]),

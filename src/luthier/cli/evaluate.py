@@ -32,21 +32,23 @@ def evaluate(
 
 
 def show(document: Mapping[str, Any]) -> None:
-    from luthier.evaluate.report.numbers import duration
+    from luthier.evaluate.report.measures import measure
+    from luthier.evaluate.report.numbers import count, duration
 
-    asked = [(name, document[name]) for name in ("model", "data", "rows")]
-    facts([*asked, ("time", duration(document["seconds"]))])
+    asked = [(name, document[name]) for name in ("model", "data")]
+    facts([*asked, ("rows", count(document["rows"])), ("time", duration(document["seconds"]))])
     print()
-    rows = [(metric, number(e["value"]), interval(e), e["n"]) for metric, e in document["scores"].items()]
+    rows = [
+        (name, measure(name).show(e["value"]), measure(name).interval(e), count(e["n"]))
+        for name, e in document["scores"].items()
+    ]
     table(["metric", "value", "interval", "n"], rows, right=["value", "n"])
     bullets(document["notes"])
 
 
-def number(value: float | None, signed: bool = False) -> str:
-    from luthier.evaluate.report.numbers import fixed
+def difference(metric: str, value: float | None) -> str:
+    """`+2.0 points`, `−0.031`: a change of a metric, with its unit."""
+    from luthier.evaluate.report.measures import measure
 
-    return fixed(value, 3, signed=signed)
-
-
-def interval(estimate: Mapping[str, Any], signed: bool = False) -> str:
-    return f"{number(estimate['low'], signed)} to {number(estimate['high'], signed)}"
+    kind = measure(metric)
+    return kind.points(value) + (" points" if kind.unit == "share" else "")

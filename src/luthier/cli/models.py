@@ -8,7 +8,8 @@ import typer
 
 from luthier.cli.group import group
 from luthier.cli.options import AsJson
-from luthier.cli.screen import emit, facts, heading, table
+from luthier.cli.screen import emit, facts, heading, table, when
+from luthier.errors import NotFound
 
 ModelRef = Annotated[
     str,
@@ -29,6 +30,10 @@ def show_all(
     from luthier.store import Home
 
     home = Home.open()
+    found = versions.list_versions(home, name)
+    if name is not None and not found:
+        known = ", ".join(dict.fromkeys(version.name for version in versions.list_versions(home))) or "none"
+        raise NotFound(f"no model is called {name!r}", str(home.root), f"The models of this home: {known}")
     held = aliases.current(home, name)
     document = [
         {
@@ -38,7 +43,7 @@ def show_all(
             "run_id": version.run_id,
             "created_at": version.created_at,
         }
-        for version in versions.list_versions(home, name)
+        for version in found
         for pair in [(version.name, version.version)]
     ]
     emit({"models": document}, as_json, show_list)
@@ -63,17 +68,22 @@ def show_one(model: ModelRef, as_json: AsJson = False) -> None:
 
 def show_lineage(model: ModelRef, as_json: AsJson = False) -> None:
     """Show what a version was made from: run, datasets, base model."""
-    from luthier.registry import versions
+    from luthier.registry import aliases, versions
     from luthier.store import Home
 
-    emit(versions.lineage(Home.open(), model), as_json, show_origins)
+    home = Home.open()
+    version = versions.get(home, model)
+    moves = [
+        asdict(move) for move in aliases.history(home) if (move.name, move.version) == (version.name, version.version)
+    ]
+    emit(versions.lineage(home, version.ref) | {"aliases": moves}, as_json, show_origins)
 
 
 def show_origins(document: Mapping[str, Any]) -> None:
     run, dataset = document["run"], document["dataset"]
     facts(
         [
-            ("model", f"{document['model']}, registered {document['created_at'][:19]}"),
+            ("model", f"{document['model']}, registered {when(document['created_at'])} UTC"),
             ("adapter", document["adapter"]["sha256"]),
             ("run", f"{run['id']} ({run['status']})"),
             ("command", run["command"]),
@@ -82,8 +92,15 @@ def show_origins(document: Mapping[str, Any]) -> None:
             *((f"base {name}", value) for name, value in document["base"].items()),
         ]
     )
-    heading("Recorded by the run")
-    facts(document["recorded"].items())
+    told = {dataset["id"], *document["base"].values(), document["adapter"]["sha256"]}
+    recorded = [(name, value) for name, value in document["recorded"].items() if value not in told]
+    if recorded:
+        heading("Recorded by the run")
+        facts(recorded)
+    if document["aliases"]:
+        heading("Aliases that were pointed at it")
+        moves = [(when(move["at"]), move["alias"], move["kind"], move["reason"]) for move in document["aliases"]]
+        table(["when (UTC)", "alias", "by", "reason"], moves)
 
 
 def ancestry(dataset: Mapping[str, Any], depth: int = 0) -> list[str]:
@@ -102,7 +119,10 @@ def promote(
     from luthier.registry import aliases
     from luthier.store import Home
 
-    emit(asdict(aliases.promote(Home.open(), model, alias, reason)), as_json, show_move)
+    home = Home.open()
+    before = aliases.current(home)
+    move = aliases.promote(home, model, alias, reason)
+    emit(asdict(move) | {"before": before.get(f"{move.name}@{move.alias}")}, as_json, show_move)
 
 
 def rollback(
@@ -117,11 +137,15 @@ def rollback(
     from luthier.registry import aliases
     from luthier.store import Home
 
-    emit(asdict(aliases.rollback(Home.open(), alias, reason)), as_json, show_move)
+    home = Home.open()
+    before = aliases.current(home)
+    move = aliases.rollback(home, alias, reason)
+    emit(asdict(move) | {"before": before.get(f"{move.name}@{move.alias}")}, as_json, show_move)
 
 
 def show_move(move: Mapping[str, Any]) -> None:
-    print(f"{move['name']}@{move['alias']} now points at {move['name']}@{move['version']}")
+    before = f" (before: {move['name']}@{move['before']})" if move["before"] else ""
+    print(f"{move['name']}@{move['alias']} now points at {move['name']}@{move['version']}{before}")
 
 
 app = group(

@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from luthier.cli.screen import one_line
+
 Data = Mapping[str, Any]
 SECONDS_BETWEEN_LINES = 10.0
 WORTH_A_LINE_SECONDS = 1.0
@@ -33,9 +35,11 @@ def reporter(as_json: bool) -> Iterator[RichReporter | JsonLinesReporter]:
         yield rich
 
 
-def note(text: str) -> None:
+def notes(as_json: bool) -> Callable[[str], None]:
     """For jobs that have only remarks to make."""
-    print(text, file=sys.stderr)
+    if as_json:
+        return lambda text: JsonLinesReporter().event("note", text)
+    return lambda text: print(one_line(text), file=sys.stderr)
 
 
 class JsonLinesReporter:
@@ -52,7 +56,7 @@ class RichReporter:
 
     def __init__(self, console: Any = None, clock: Callable[[], float] = time.monotonic) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import BarColumn, Progress, TextColumn
         from rich.table import Column
 
         rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
@@ -62,7 +66,7 @@ class RichReporter:
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=10),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[of]}", markup=False),
             TextColumn("{task.fields[detail]}", markup=False, table_column=rest),
         )
         self.bars = Progress(*columns, console=self.console, transient=True, expand=True, disable=not self.live)
@@ -92,7 +96,7 @@ class RichReporter:
             if data["seconds"] >= WORTH_A_LINE_SECONDS:
                 self._line(f"{name}: done in {time_text(data['seconds'])}")
         elif self.live:
-            self.tasks[name] = self.bars.add_task(message or name, total=None, detail="")
+            self.tasks[name] = self.bars.add_task(message or name, total=None, of="", detail="")
         else:
             self.last_line = self.clock()
             self._line(message or name)
@@ -101,8 +105,9 @@ class RichReporter:
         name, detail = data["stage"], detail_text(data)
         if self.live:
             if name not in self.tasks:
-                self.tasks[name] = self.bars.add_task(message or name, total=None, detail="")
-            self.bars.update(self.tasks[name], completed=data["done"], total=data["total"], detail=detail)
+                self.tasks[name] = self.bars.add_task(message or name, total=None, of="", detail="")
+            of = f"{data['done']}/{data['total']}" if data["total"] else ""
+            self.bars.update(self.tasks[name], completed=data["done"], total=data["total"], of=of, detail=detail)
         elif self.clock() - self.last_line >= SECONDS_BETWEEN_LINES or data["done"] == data["total"]:
             self.last_line = self.clock()
             self._line(f"{name}: {data['done']}/{data['total']}  {detail}".rstrip())

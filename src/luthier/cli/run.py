@@ -26,4 +26,4 @@ def show(document: Mapping[str, Any]) -> None:
 
     from luthier.evaluate.report.terminal import terminal_summary
 
-    Console(highlight=False).print(terminal_summary(document))
+    Console(highlight=False).print(terminal_summary(document), crop=False)

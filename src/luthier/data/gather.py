@@ -125,7 +125,7 @@ class Gather:
         named = ", ".join(f"{row_id} ({length})" for row_id, length in longest[:NAMED_ROWS])
         raise DataError(
             f"{len(longest)} of {self._seen} rows are longer than {self._limit} tokens: {named}",
-            mend=f"Set `sequence_len: {longest[0][1]}`, or `truncation: drop` (leave out) or `right` (cut)",
+            mend=f"Set `train.sequence_len: {longest[0][1]}`, or `train.truncation: drop` (leave out) or `right` (cut)",
         )
 
     def _check_any_left(self) -> None:
@@ -133,11 +133,11 @@ class Gather:
             return
         if self._zero:
             named = ", ".join(self._zero[:NAMED_ROWS])
-            mend = "Each row needs an assistant turn whose weight is not 0, within `sequence_len`"
+            mend = "Each row needs an assistant turn whose weight is not 0, within `train.sequence_len`"
             raise DataError(f"there is nothing to learn in any of {self._seen} rows: {named}", mend=mend)
         raise DataError(
             f"all {self._seen} rows are longer than {self._limit} tokens",
-            mend=f"Set `sequence_len: {self._longest}`",
+            mend=f"Set `train.sequence_len: {self._longest}`",
         )
 
 

@@ -18,6 +18,7 @@ from luthier.data.example import Example, Message
 from luthier.data.gather import Gather, Truncation
 from luthier.data.plan import Objective, Plan, TrainOn, planner
 from luthier.data.rendered import Rendered, RenderReport, load, save
+from luthier.data.sources.faults import Faults
 from luthier.data.template import CHATML, PLAIN, Template, Tools
 from luthier.data.tokens import Tokens
 from luthier.data.turns import Turns
@@ -104,7 +105,7 @@ class Renderer:
         gather = Gather(self.tokens, objective, sequence_len, truncation)
         for first in range(0, len(examples), CHUNK_ROWS):
             chunk = examples[first : first + CHUNK_ROWS]
-            plans = [_named(example, plan) for example in chunk]
+            plans = [_planned(examples, number, plan) for number in range(first, first + len(chunk))]
             encoded = self._encode(plans, special=objective != "sft")
             for number, (example, row, pieces) in enumerate(zip(chunk, plans, encoded, strict=True), first):
                 gather.add(number, example, row, pieces)
@@ -189,11 +190,19 @@ def render_cached(
     return load(folder, [example.row_id for example in examples])
 
 
-def _named(example: Example, plan: Callable[[Example], Plan]) -> Plan:
+def _planned(examples: Sequence[Example], number: int, plan: Callable[[Example], Plan]) -> Plan:
+    """The plan of one row. Raises DataError with the row's id, and how many of the rows after it fail as well."""
     try:
-        return plan(example)
-    except DataError as error:
-        raise DataError(error.what, example.row_id, error.mend) from error
+        return plan(examples[number])
+    except DataError:
+        faults = Faults()
+        for example in examples[number:]:
+            try:
+                plan(example)
+            except DataError as error:
+                faults.add(error, example.row_id)
+        faults.raise_first()
+        raise
 
 
 def _hash(value: Any) -> str:

@@ -68,23 +68,25 @@ class Rendered:
 
 @dataclass(frozen=True)
 class Joined:
-    """Two sets of rendered rows as one: those of `first`, then those of `second`."""
+    """Several sets of rendered rows as one: those of the first, then those of the second, …"""
 
-    first: Rendered
-    second: Rendered
+    parts: tuple[Rendered, ...]
 
     def __len__(self) -> int:
-        return len(self.first) + len(self.second)
+        return sum(map(len, self.parts))
 
     @property
     def lengths(self) -> np.ndarray:
         """Tokens of each row, int64 (rows,)."""
-        return np.concatenate([self.first.lengths, self.second.lengths])
+        return np.concatenate([part.lengths for part in self.parts])
 
     def row(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Token ids and weights of one row, both (L,)."""
-        own = len(self.first)
-        return self.first.row(index) if index < own else self.second.row(index - own)
+        for part in self.parts:
+            if index < len(part):
+                return part.row(index)
+            index -= len(part)
+        raise IndexError(index)
 
 
 def save(rendered: Rendered, folder: Path) -> None:

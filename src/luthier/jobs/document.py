@@ -11,7 +11,7 @@ from luthier.evaluate.classic import NotApplicable
 from luthier.evaluate.failures import breakdown, slices
 from luthier.evaluate.paired import best_baseline, compare
 from luthier.evaluate.scores import Scores
-from luthier.jobs.fit import Work
+from luthier.jobs.batches import Work
 from luthier.jobs.judge import Found, values
 from luthier.registry.gate import decide
 from luthier.store import runs

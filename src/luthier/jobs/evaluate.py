@@ -16,7 +16,7 @@ from luthier.engine.budget import forecast
 from luthier.errors import DataError, ModelError
 from luthier.evaluate.classic import NotApplicable
 from luthier.evaluate.scorers import score
-from luthier.jobs.fit import Work
+from luthier.jobs.batches import Work
 from luthier.jobs.judge import answers_of, test_rows, values
 from luthier.jobs.machine import machine_facts
 from luthier.jobs.prepare import data_facts, model_facts, renderer_of

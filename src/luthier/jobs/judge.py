@@ -17,10 +17,10 @@ from luthier.evaluate.few_shot import similar
 from luthier.evaluate.scorers import score
 from luthier.evaluate.scores import Answer, Scores
 from luthier.evaluate.solvers import generate, likelihood, shown_examples
-from luthier.jobs.fit import Work
+from luthier.jobs.batches import Work
 from luthier.jobs.prepare import renderer_of
 from luthier.jobs.rows import Rendering, render_split
-from luthier.models.load import load_base, load_policy
+from luthier.models.load import load_base
 from luthier.models.policy import Policy
 
 Found = Scores | NotApplicable
@@ -82,7 +82,7 @@ def answers_of(
         return classic(work.rows["train"], tests)
     if name == "few_shot" and work.recipe.objective.type == "pretrain":
         return NotApplicable("plain text asks no questions")
-    policy = load_policy(work.files, work.folder / "adapter") if name == "tuned" else load_base(work.files)
+    policy = work.tuned() if name == "tuned" else load_base(work.files, work.device)
     renderer = renderer_of(work.files, work.recipe)
     shots = (
         similar(work.rows["train"], tests, work.recipe.evaluate.shots) if name == "few_shot" else [[] for _ in tests]

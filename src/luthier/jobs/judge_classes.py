@@ -9,11 +9,11 @@ from luthier.data.stream import packed, precomputed
 from luthier.evaluate.classic import NotApplicable, classic
 from luthier.evaluate.scores import Answer
 from luthier.evaluate.solvers import by_head, by_label_name, by_neighbours
-from luthier.jobs.fit import Work, label_columns
+from luthier.jobs.batches import Work, label_columns
 from luthier.jobs.prepare import renderer_of
 from luthier.jobs.rows import Rendering, render_split
 from luthier.models.features import features
-from luthier.models.load import load_base, load_policy
+from luthier.models.load import load_base
 from luthier.models.policy import Policy
 
 
@@ -29,7 +29,7 @@ def class_answers(work: Work, name: str, tests: list[Example]) -> list[Answer] |
         return _tuned(work, tests)
     if work.plan.multi_label:
         return NotApplicable("similarity picks one label, and these rows can have several")
-    policy = load_base(work.files)
+    policy = load_base(work.files, work.device)
     rows = _features(work, policy, tests)
     if name == "base":
         readable = [label.replace("_", " ") for label in work.plan.labels]
@@ -40,7 +40,7 @@ def class_answers(work: Work, name: str, tests: list[Example]) -> list[Answer] |
 
 
 def _tuned(work: Work, tests: list[Example]) -> list[Answer]:
-    policy = load_policy(work.files, work.folder / "adapter")
+    policy = work.tuned()
     rendered = render_split(renderer_of(work.files, work.recipe), tests, work.home.cache("rendered"), _rendering(work),
                             work.stages.note)  # fmt: skip
     columns = label_columns(tests, work.recipe, work.plan.labels, work.plan.multi_label)

@@ -5,7 +5,7 @@ What is wrong with a user's input is found here, before a run, a version or a bl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from luthier.errors import RecipeError
 from luthier.jobs.machine import machine_facts
 from luthier.jobs.rows import render_split, rendering_of
 from luthier.models.locate import ModelFiles, locate
+from luthier.models.weights import module_names, weight_files
 from luthier.recipe import DataFacts, Facts, ModelFacts, Recipe, Resolved
 from luthier.store import Home
 
@@ -59,6 +60,7 @@ def make_ready(source: Recipe, base: Path, home: Home, note: Note) -> Ready:
     data = prepare(source, base)
     if data.task == "preference":
         raise RecipeError("the rows are preference pairs, which no objective learns from", "data", ONE_ANSWER)
+    check_names(source, files, data.labels)
     renderer = renderer_of(files, source)
     cache = home.cache("rendered")
     whole = rendering_of(source, sequence_len=None)
@@ -132,9 +134,28 @@ def data_part(ready: Ready, dataset: str | None) -> dict[str, Any]:
         "coverage": {
             "tokens": sum(r.tokens for r in reports), "trained_tokens": sum(r.trained_tokens for r in reports),
             "truncated": sum(len(r.truncated) for r in reports), "longest": max(r.longest for r in reports),
-            "zero_coverage": [row for r in reports for row in r.zero_coverage][:20],
+            "zero_coverage": [row for r in reports for row in r.zero_coverage],
         },
     }  # fmt: skip
+
+
+def check_names(recipe: Recipe, files: ModelFiles, labels: Sequence[str]) -> None:
+    """Raise RecipeError where the recipe names a layer that the model has not, or a label that no row has."""
+    modules = module_names(weight_files(files.folder))
+    asked = recipe.adapter.lora_target_modules
+    _known("adapter.lora_target_modules", () if asked == "all-linear" else asked, modules, "layer of the model")
+    weights = recipe.objective.class_weights
+    _known("objective.class_weights", weights if isinstance(weights, dict) else (), labels, "label of the rows")
+
+
+def _known(key: str, asked: Iterable[str], known: Iterable[str], what: str) -> None:
+    from difflib import get_close_matches
+
+    for name in asked:
+        if name.rpartition(".")[2] not in set(known) and name not in known:
+            near = get_close_matches(name, sorted(known), 1, 0)
+            mend = f"Did you mean {near[0]!r}?" if near else "See `luthier check` for what there is"
+            raise RecipeError(f"{name!r} is no {what}", key, mend)
 
 
 def check_coverage(recipe: Recipe, rendered: dict[str, Rendered]) -> None:

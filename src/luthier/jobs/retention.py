@@ -15,10 +15,10 @@ from luthier.evaluate import retention
 from luthier.evaluate.scorers import score
 from luthier.evaluate.scores import Answer, Scores
 from luthier.evaluate.solvers import likelihood
-from luthier.jobs.fit import Work
+from luthier.jobs.batches import Work
 from luthier.jobs.prepare import renderer_of
 from luthier.jobs.rows import Rendering, render_split
-from luthier.models.load import load_base, load_policy
+from luthier.models.load import load_base
 from luthier.models.policy import Policy
 from luthier.models.score import row_nll
 from luthier.store.files import write_atomic
@@ -40,7 +40,7 @@ def _scores(work: Work, name: str) -> dict[str, Scores]:
     if all(path.exists() for path in paths.values()):
         return {part: Scores.from_jsonl(path.read_text(encoding="utf-8")) for part, path in paths.items()}
     with work.stages.stage(f"forgetting ({name})") as progress:
-        policy = load_policy(work.files, work.folder / "adapter") if name == "tuned" else load_base(work.files)
+        policy = work.tuned() if name == "tuned" else load_base(work.files, work.device)
         renderer = renderer_of(work.files, work.recipe)
         questions, texts = retention.load()
         start = time.perf_counter()

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from luthier.data import version
-from luthier.errors import TrainingError
+from luthier.errors import LuthierError
 from luthier.evaluate.report import write_report
 from luthier.jobs import document as parts
-from luthier.jobs.fit import Work, fit
+from luthier.jobs.batches import Work
+from luthier.jobs.fit import fit
 from luthier.jobs.judge import judge
 from luthier.jobs.prepare import renderer_of
 from luthier.jobs.reporting import Reporter, Stages
@@ -43,14 +44,15 @@ def work_on(root: Path, run_id: str, reporter: Reporter, wishes: Wishes) -> dict
         runs.set_status(home, run_id, "running")
     try:
         fitted = fit(work, lambda: wishes(True) or runs.control(home, run_id))
-    except TrainingError:
+        if "stopped" in fitted:
+            _stopped(home, run_id, fitted["stopped"])
+            raise Interrupted
+        wishes(False)
+        kept = work.folder / DOCUMENT
+        done = read_json(kept) if kept.exists() else _judged(work, fitted)
+    except LuthierError:
         runs.set_status(home, run_id, "failed")
         raise
-    if "stopped" in fitted:
-        _stopped(home, run_id, fitted["stopped"])
-        raise Interrupted
-    wishes(False)
-    done = read_json(work.folder / DOCUMENT) if (work.folder / DOCUMENT).exists() else _judged(work, fitted)
     done["timeline"], done["wall_seconds"] = (
         work.stages.timeline,
         time.perf_counter() - start + _earlier(work),

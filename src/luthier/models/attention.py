@@ -28,9 +28,12 @@ class Memory:
     `append` adds the token that each row is decoding, which the caller counts with `advance` once all layers ran.
     """
 
-    def __init__(self, segments: Sequence[Segment], rows: Sequence[int], room: int) -> None:
+    def __init__(
+        self, segments: Sequence[Segment], rows: Sequence[int], room: int, device: torch.device | str = "cpu"
+    ) -> None:
         self.segments, self.rows, self.room = segments, rows, room
-        self.lengths = torch.tensor([sum(e - s for s, e in ancestry(segments, segments[row])) for row in rows])
+        lengths = [sum(end - start for start, end in ancestry(segments, segments[row])) for row in rows]
+        self.lengths = torch.tensor(lengths, device=device)
         self.keys: dict[int, Tensor] = {}
         self.values: dict[int, Tensor] = {}
 
@@ -45,11 +48,11 @@ class Memory:
 
     def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Add one token a row, (B, kv heads, 1, D); returns keys, values and which of them each row has."""
-        place = torch.arange(len(self.lengths))
+        place = torch.arange(len(self.lengths), device=key.device)
         self.keys[layer][place, :, self.lengths] = key[:, :, 0]
         self.values[layer][place, :, self.lengths] = value[:, :, 0]
         longest = int(self.lengths.max()) + 1
-        present = torch.arange(longest) <= self.lengths[:, None]
+        present = torch.arange(longest, device=key.device) <= self.lengths[:, None]
         return self.keys[layer][:, :, :longest], self.values[layer][:, :, :longest], present
 
     def advance(self) -> None:
@@ -123,7 +126,7 @@ def _decode(
     """One token a row: the query heads that share a key head become the query positions of one small product."""
     keys, values, seen = memory.append(_layer(module), key, value)
     if window is not None:
-        seen = seen & (torch.arange(seen.shape[1]) > memory.lengths[:, None] - window)
+        seen = seen & (torch.arange(seen.shape[1], device=seen.device) > memory.lengths[:, None] - window)
     rows, heads, _, width = query.shape
     grouped = query.view(rows, key.shape[1], heads // key.shape[1], width)
     out = F.scaled_dot_product_attention(grouped, keys, values, attn_mask=seen[:, None, None], scale=scaling)

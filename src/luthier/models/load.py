@@ -29,7 +29,7 @@ def load_base(files: ModelFiles, device: str = "cpu") -> Policy:
     return _read(files.folder, files, device)
 
 
-POOLED_FAMILIES = {"bert", "roberta", "xlm-roberta", "camembert", "electra"}
+POOLED_FAMILIES = {"bert", "roberta", "xlm-roberta", "camembert"}
 """Encoders that come with a pooling layer, which nothing here uses."""
 
 
@@ -83,15 +83,7 @@ def load_policy(files: ModelFiles, folder: Path, device: str = "cpu") -> Policy:
             f"the adapter was trained on {about['base_model']} with weights {about['base_sha256'][:12]}, "
             f"but the base found has {files.sha256[:12]}", where=str(folder), mend="Use the base it was trained on.",
         )  # fmt: skip
-    if (folder / FULL).exists():
-        attention.register()
-        kind: Any = AutoModelForCausalLM if files.kind == "decoder" else AutoModel
-        model = kind.from_pretrained(
-            str(folder), dtype=torch.float32, attn_implementation="packed", use_safetensors=True
-        )
-        policy = _policy(model.to(device), files.kind)
-    else:
-        policy = load_base(files, device)
+    policy = _read(folder, files, device) if (folder / FULL).exists() else load_base(files, device)
     if (folder / "adapter_config.json").exists():
         policy.wrapped = load_lora(policy.wrapped, folder)
     if (folder / "head.json").exists():
@@ -139,7 +131,7 @@ def _silence_dropout(model: nn.Module) -> None:
 
 def _output_head(model: Any) -> nn.Linear:
     head = model.get_output_embeddings()
-    if head is None or getattr(model.config, "final_logit_softcapping", None) or hasattr(model.config, "logit_scale"):
+    if head is None or getattr(model.config, "final_logit_softcapping", None):
         raise ModelError("this family changes its logits after the output layer, which is not implemented",
                          where=type(model).__name__)  # fmt: skip
     return head
@@ -147,4 +139,7 @@ def _output_head(model: Any) -> nn.Linear:
 
 def _name_base(config: Path, name: str) -> None:
     raw = json.loads(config.read_text(encoding="utf-8"))
-    config.write_text(json.dumps(raw | {"base_model_name_or_path": name}, indent=2), encoding="utf-8")
+    raw["base_model_name_or_path"] = name
+    if isinstance(raw["target_modules"], list):
+        raw["target_modules"].sort()  # PEFT writes a set: one seed must give one file
+    config.write_text(json.dumps(raw, indent=2), encoding="utf-8")

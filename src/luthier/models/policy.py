@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from luthier.data.batch import Batch
 from luthier.errors import ModelError
 from luthier.models.attention import Memory
+from luthier.models.families import POSITIONS_BEHIND_PADDING
 from luthier.models.losses_fused import logits_in_chunks, token_logprobs
 
 Pooling = Literal["mean", "last"]
-POSITION_OFFSET_FAMILIES = {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl"}
 
 
 @dataclass
@@ -138,4 +138,4 @@ class Policy:
 
 def position_offset(config: Any) -> int:
     """Where a family's positions start: RoBERTa's begin after its padding id, all others at 0."""
-    return config.pad_token_id + 1 if config.model_type in POSITION_OFFSET_FAMILIES else 0
+    return config.pad_token_id + 1 if config.model_type in POSITIONS_BEHIND_PADDING else 0

@@ -44,9 +44,11 @@ def _decode_batch(
     policy: Policy, prompts: Sequence[Sequence[int]], numbers: list[int], answers: list[list[int]],
     max_new_tokens: int, stops: set[int], temperature: float, allowed: Allowed | None, draw: torch.Generator,
 ) -> None:  # fmt: skip
-    batch = pack([Row(np.asarray(prompts[i]), np.zeros(len(prompts[i])), i) for i in numbers], share_prefix=True)
+    batch = pack([Row(np.asarray(prompts[i]), np.zeros(len(prompts[i])), i) for i in numbers], share_prefix=True).to(
+        policy.device
+    )
     room = max(len(prompts[i]) for i in numbers) + max_new_tokens
-    memory = Memory(batch.segments, batch.leaves, room)
+    memory = Memory(batch.segments, batch.leaves, room, policy.device)
     hidden = policy.hidden(batch, memory=memory)[batch.last_R]
     live = list(numbers)
     for step in range(max_new_tokens):
@@ -57,9 +59,9 @@ def _decode_batch(
         if not open_rows or step == max_new_tokens - 1:
             return
         if len(open_rows) < len(live):
-            memory.keep(torch.tensor(open_rows))
+            memory.keep(torch.tensor(open_rows, device=policy.device))
             live = [live[row] for row in open_rows]
-        hidden = policy.step(torch.tensor([chosen[row] for row in open_rows]), memory)
+        hidden = policy.step(torch.tensor([chosen[row] for row in open_rows], device=policy.device), memory)
 
 
 def _choose(
@@ -69,8 +71,8 @@ def _choose(
     if allowed is not None:
         barred = torch.ones_like(logits, dtype=torch.bool)
         for row, number in enumerate(live):
-            barred[row, torch.as_tensor(list(allowed(number, answers[number])))] = False
+            barred[row, torch.tensor(list(allowed(number, answers[number])), device=logits.device)] = False
         logits = logits.masked_fill(barred, -torch.inf)
     if temperature == 0:
         return logits.argmax(1).tolist()
-    return torch.multinomial(torch.softmax(logits / temperature, 1), 1, generator=draw)[:, 0].tolist()
+    return torch.multinomial(torch.softmax(logits / temperature, 1).cpu(), 1, generator=draw)[:, 0].tolist()

@@ -33,6 +33,12 @@ def count_parameters(files: list[Path]) -> int:
     return sum(math.prod(entry["shape"]) for entry in entries if entry["dtype"] in FLOATS)
 
 
+def module_names(files: list[Path]) -> set[str]:
+    """The last name of every module that has a weight matrix: `q_proj`, `lm_head`, …"""
+    names = {name for file in files for name, entry in _header(file).items() if len(entry["shape"]) == 2}
+    return {name.split(".")[-2] for name in names if name.endswith(".weight") and name.count(".")}
+
+
 def _header(path: Path) -> dict[str, Any]:
     """Name → dtype, shape and byte range of each tensor; ModelError for a broken file."""
     size = path.stat().st_size

@@ -12,7 +12,9 @@ from luthier.recipe.types import Recipe
 from luthier.recipe.units import format_memory
 
 EVALUATIONS = 10
-"""Evaluations on the validation split that `auto` spreads over a fit."""
+"""Evaluations on the validation split that `auto` spreads over a fit, at most."""
+EVALUATED = 0.3
+"""Validation rows in all, for each row that is learnt; a forward pass costs about a third of a step."""
 SHORT_ANSWER = 16
 """Tokens; answers up to this long are compared as a whole."""
 MEMORY_SHARE = 0.7
@@ -85,7 +87,9 @@ def _eval_steps(recipe: Recipe, facts: Facts) -> tuple[int, str]:
     steps = total_steps(recipe, facts.data.rows["train"])
     if not facts.data.rows.get("validation"):
         return steps, "there are no validation rows to evaluate on"
-    return math.ceil(steps / EVALUATIONS), f"about {EVALUATIONS} evaluations in {steps:,} steps"
+    learnt = steps * int(recipe.train.batch_size)
+    times = max(2, min(EVALUATIONS, int(EVALUATED * learnt / facts.data.rows["validation"])))
+    return math.ceil(steps / times), f"about {times} evaluations in {steps:,} steps"
 
 
 def _save_steps(recipe: Recipe, facts: Facts) -> tuple[int, str]:

@@ -213,7 +213,7 @@ class Evaluate(Part):
     """The longest answer a model may give."""
     forgetting: Switch = True
     """Measure what was lost: perplexity of general text and a small question set, tuned against base."""
-    forgetting_margin: Above0 = 0.05
+    forgetting_margin: Above0 = 0.1
     """How much may be lost (share of questions answered; relative perplexity) before the gate holds."""
     confidence: Annotated[float, Field(gt=0.5, lt=1, strict=True)] = 0.95
     """The level of every interval."""

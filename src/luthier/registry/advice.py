@@ -22,8 +22,8 @@ def advise_task(baseline: str, delta: Mapping[str, Any], floor: float, confidenc
         ]
     if value <= floor:
         return [
-            "More test rows would not help: the measured difference is itself too small. Add or correct "
-            "training rows, or train longer.",
+            "More test rows would not help: as measured, the tuned model is no better. Add or correct training "
+            "rows, or train longer.",
             *_instead(baseline),
         ]
     return [_more_rows(value - floor, value - low, delta.get("n"), confidence), *_instead(baseline)]
@@ -57,10 +57,11 @@ def rows_needed(effect: float, half_width: float, n: int, confidence: float) -> 
 
 def _instead(baseline: str) -> list[str]:
     if baseline == "few_shot":
-        return ["Few-shot prompting does as well here without training: it may be all that is needed."]
+        return ["Few-shot prompting does at least as well here without training: it may be all that is needed."]
     if baseline == "classic":
         return [
-            "The classic model does as well here and costs next to nothing to run: consider it, or add training rows."
+            "The classic model does at least as well here and costs next to nothing to run: consider it, or add "
+            "training rows."
         ]
     return []
 

@@ -41,9 +41,10 @@ def rollback(home: Home, alias: str, reason: str = "") -> Move:
 def _before(moves: Sequence[Move]) -> int:
     standing = stack(moves)
     if len(standing) < 2:
-        alias = f"{moves[-1].name}@{moves[-1].alias}"
-        mend = "Promote a version instead: `luthier models promote`"
-        raise StoreError("this alias has pointed at no other version before", alias, mend)
+        last = moves[-1]
+        what = f"there is nothing to go back to: {last.name}@{last.version} is the first version it points at"
+        mend = f"Promote another: `luthier models promote {last.name}@VERSION {last.alias}`"
+        raise StoreError(what, f"{last.name}@{last.alias}", mend)
     return standing[-2]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from luthier.evaluate.report.numbers import duration, setting
 from luthier.registry.front_matter import data_licences, front_matter
 from luthier.registry.numbers import change, interval, level, plain, with_interval
 
@@ -169,7 +170,9 @@ def _reproduce(document: Document) -> str:
     )
     cost = _part(document, "actual")
     spent = (
-        f"It took {plain(cost['seconds'])} s on {environment.get('cpu', 'one machine')}." if cost.get("seconds") else ""
+        f"The fit took {duration(cost['seconds'])} on {environment.get('cpu', 'one machine')}."
+        if cost.get("seconds")
+        else ""
     )
     return _section(
         "Reproduce",
@@ -183,7 +186,7 @@ def _recipe(document: Document) -> str:
     if not recipe:
         return ""
     text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True).rstrip()
-    resolved = [f"`{item['key']}`: {item['value']} ({item['why']})" for item in document.get("resolved", [])]
+    resolved = [f"`{item['key']}`: {setting(item['value'])} ({item['why']})" for item in document.get("resolved", [])]
     return _section("Recipe", f"```yaml\n{text}\n```", _bullets(resolved))
 
 

@@ -34,6 +34,8 @@ def read_delimited(path: Path, name: str) -> Table:
         _, header = next(records)
     except StopIteration:
         raise DataError("the file is empty", name, "Give a file with a header line and at least one row") from None
+    if header[0].startswith("sep=") and not any(header[1:]):
+        raise DataError("the first line is a note to Excel", f"{name}: header", "Remove the line `sep=…`")
     table = _even(name, header, records)
     kept, dropped = _named(name, [cell.strip() for cell in header], table)
     columns = [header[index].strip() for index in kept]
@@ -103,11 +105,18 @@ def _even(name: str, header: list[str], records: Iterator[Record]) -> list[list[
         if len(cells) == len(header):
             table.append(cells)
         else:
-            what = f"{len(cells)} cells where the header has {len(header)}; the last is {cells[-1][:40]!r}"
+            what = f"{_cells(len(cells))} where the header has {len(header)}; the last is {cells[-1][:40]!r}"
             mend = "Quote cells that hold the delimiter or a line break, or complete the row"
             faults.add(DataError(what, "", mend), f"{name}:{number} (line {line})")
+    if faults.more and not table:
+        what = f"it has {_cells(len(header))}, and no row has as many: {', '.join(header)[:60]!r}"
+        raise DataError(what, f"{name}: header", "Let the file begin with a line that names the columns")
     faults.raise_first()
     return table
+
+
+def _cells(number: int) -> str:
+    return "1 cell" if number == 1 else f"{number} cells"
 
 
 def _named(name: str, header: list[str], table: list[list[str]]) -> tuple[list[int], int]:

@@ -10,8 +10,15 @@ from pathlib import Path
 
 from luthier.errors import DataError
 
-ICONV_NAMES = {"cp1252": "WINDOWS-1252", "mac_roman": "MACINTOSH", "utf-16": "UTF-16"}
+ICONV_NAMES = {"cp1252": "WINDOWS-1252", "mac_roman": "MACINTOSH", "utf-16": "UTF-16", "utf-32": "UTF-32"}
 """The encodings that are recognised, as Python and as `iconv` call them."""
+
+PACKED = {
+    b"\x1f\x8b": ("a gzip file", "Give it a name that ends in .gz"),
+    b"PK\x03\x04": ("a zip archive or an Excel file", "Unpack it, or save the sheet as CSV"),
+    b"PAR1": ("a Parquet file", "Give it a name that ends in .parquet"),
+}
+"""How other kinds of files begin, and what to do with them."""
 
 TYPOGRAPHIC = frozenset("‘’“”–—…•€£°©®™«»¡¿")
 
@@ -23,6 +30,7 @@ def read_text(path: Path, name: str) -> tuple[str, tuple[str, ...]]:
     byte.
     """
     data = read_bytes(path, name)
+    _refuse_packed(data, name)
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data:
         raise _refuse(path, name, data, max(0, data.find(b"\0")))
     marked = data.startswith(codecs.BOM_UTF8)
@@ -32,6 +40,13 @@ def read_text(path: Path, name: str) -> tuple[str, tuple[str, ...]]:
         start = error.start + (len(codecs.BOM_UTF8) if marked else 0)
         raise _refuse(path, name, data, start) from None
     return text, (f"{name} starts with a byte order mark, which was removed",) if marked else ()
+
+
+def _refuse_packed(data: bytes, name: str) -> None:
+    """Raises `DataError` for a file of another kind under a name that says text."""
+    for begin, (kind, mend) in PACKED.items():
+        if data.startswith(begin):
+            raise DataError(f"this is {kind}, not text", name, mend)
 
 
 def read_bytes(path: Path, name: str) -> bytes:
@@ -50,6 +65,8 @@ def likely_encoding(data: bytes) -> str | None:
     A byte above 127 is plausible if it decodes to a letter that touches a plain one, or to a typographic
     sign.
     """
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or data[:4096].count(0) > len(data[:4096]) // 4:
         return "utf-16"
     if b"\0" in data:
@@ -79,6 +96,8 @@ def _refuse(path: Path, name: str, data: bytes, start: int) -> DataError:
     column = start - data.rfind(b"\n", 0, start)
     where = f"{name}: line {line}, byte {column} of the line (byte {start + 1} of the file)"
     guess = likely_encoding(data)
+    if guess is None and data[start] == 0:
+        return DataError("a zero byte, which no text holds", where, "Remove it, or export the file again")
     if guess is None:
         return DataError(f"not UTF-8 text (0x{data[start]:02x})", where, "Save the file as UTF-8")
     what = f"not UTF-8 text (0x{data[start]:02x}); it looks like {guess}"

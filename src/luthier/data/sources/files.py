@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from luthier.data.sources.delimited import read_delimited
@@ -24,6 +25,8 @@ READERS: dict[str, Callable[[Path, str], Table]] = {
     ".txt": read_plain,
 }
 """How a file is read, by the end of its name; all but Parquet may be followed by `.gz`."""
+
+KNOWN = f"Known types: {', '.join(READERS)}; all but Parquet also with .gz"
 
 SPLIT_WORDS = {
     "train": "train",
@@ -46,8 +49,11 @@ def kind(path: Path) -> str:
 def read_file(path: Path, name: str) -> Table:
     """The rows of one file. Raises `DataError` where its type is unknown, or it has no rows."""
     if not kind(path):
-        known = ", ".join(READERS)
-        raise DataError(f"files of type {path.suffix or 'none'!r} are not read", name, f"Known types: {known}; and .gz")
+        ending = "".join(path.suffixes[-2:] if path.suffix == ".gz" else path.suffixes[-1:])
+        what = (
+            f"files of type {ending!r} are not read" if ending else "the file's name has no ending that says its type"
+        )
+        raise DataError(what, name, KNOWN)
     try:
         if path.stat().st_size == 0:
             raise DataError("the file is empty", name, "Give a file with at least one row")
@@ -65,16 +71,32 @@ def find(path: Path) -> list[tuple[str, Path]]:
 
     A folder is read whole, in sorted order; its files must be of one type and of one split.
     """
-    if path.is_file():
-        return [(path.name, path)]
-    if not path.is_dir():
-        raise DataError("there is no such file or folder", str(path), _nearest(path))
-    inside = sorted(item for item in path.rglob("*") if item.is_file() and not _hidden(item.relative_to(path)))
+    try:
+        if path.is_file():
+            return [(path.name, path)]
+        inside = sorted(item for item in _inside(path) if not _hidden(item.relative_to(path)) and item.is_file())
+    except OSError as error:
+        what = f"it cannot be read ({error.strerror})"
+        raise DataError(what, str(error.filename or path), "Check that you may read it") from error
     files = [(item.relative_to(path).as_posix(), item) for item in inside if kind(item)]
     if not files:
-        raise DataError("the folder holds no data file", str(path), f"Known types: {', '.join(READERS)}; and .gz")
+        raise DataError("the folder holds no data file", str(path), KNOWN)
     _refuse_mixture(path, files)
     return files
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    """Everything below a folder. Raises `DataError` where it is none, OSError where a part may not be read."""
+    if not folder.is_dir():
+        if folder.exists():
+            raise DataError("this is neither a file nor a folder", str(folder), "Write the rows to a file")
+        raise DataError("there is no such file or folder", str(folder), _nearest(folder))
+
+    def stop(error: OSError) -> None:
+        raise error
+
+    for here, _, names in os.walk(folder, onerror=stop):
+        yield from (Path(here, name) for name in names)
 
 
 def _refuse_mixture(folder: Path, files: list[tuple[str, Path]]) -> None:
@@ -103,8 +125,12 @@ def _hidden(path: Path) -> bool:
 
 
 def _nearest(path: Path) -> str:
+    if path.is_symlink():
+        return "It is a link that leads nowhere"
+    if "*" in path.name:
+        return "Name the folder, or each file as an entry of `data`: patterns are not filled in"
     names = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, names, n=1)
     if near:
         return f"Did you mean {path.with_name(near[0])}?"
-    return "Relative paths are taken from the recipe's folder"
+    return "Relative paths start from the recipe's folder; a dataset of the hub is written hub:owner/name"

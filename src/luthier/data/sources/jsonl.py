@@ -1,4 +1,4 @@
-"""JSON Lines and JSON, decoded strictly: no NaN, no half surrogates, only objects as rows."""
+"""JSON Lines and JSON, decoded strictly: no NaN, no half surrogates, no key twice, only objects as rows."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def read_json(path: Path, name: str) -> Table:
     """
     text, notes = read_text(path, name)
     try:
-        value = _decoder.decode(text)
+        value = _decode(text)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data" and text.lstrip().startswith("{"):
             return _lines(name, text, (*notes, f"{name} holds JSON Lines and was read as such"))
         where = f"{name}: line {error.lineno}, column {error.colno}"
-        raise DataError(f"broken JSON: {error.msg}", where, "Mend the file there") from None
+        raise DataError(_broken(error), where, "Mend the file there") from None
     except DataError as error:
         raise DataError(error.what, name, error.mend) from None
     items, note = _items(name, value)
@@ -49,19 +49,17 @@ def _lines(name: str, text: str, notes: tuple[str, ...]) -> Table:
     rows: list[Row] = []
     numbers: list[int] = []
     faults = Faults()
-    decode = _decoder.decode
     escaped = _has_surrogate(text)
     for number, line in enumerate(text.split("\n"), 1):
         if not line or line.isspace():
             continue
         try:
-            row = decode(line)
+            row = _decode(line)
             if type(row) is not dict or escaped or not row:
                 _check(row, escaped)
         except json.JSONDecodeError as error:
-            mend = "Mend that line, or remove it; each line must be one whole JSON object"
-            fault = DataError(f"broken JSON: {error.msg} at column {error.colno}", "", mend)
-            faults.add(fault, f"{name}:{number}")
+            mend = WHOLE if text.lstrip().startswith("[") else LINES
+            faults.add(DataError(f"{_broken(error)} at column {error.colno}", "", mend), f"{name}:{number}")
         except DataError as error:
             faults.add(error, f"{name}:{number}")
         else:
@@ -69,6 +67,21 @@ def _lines(name: str, text: str, notes: tuple[str, ...]) -> Table:
             numbers.append(number)
     faults.raise_first()
     return Table(rows, numbers, notes)
+
+
+def _broken(error: json.JSONDecodeError) -> str:
+    return f"broken JSON: {error.msg.removesuffix(' at')}"
+
+
+def _decode(text: str) -> Any:
+    try:
+        return _decoder.decode(text)
+    except RecursionError:
+        raise DataError("lists or objects are nested too deeply", "", "Make it flatter, or leave it out") from None
+    except (json.JSONDecodeError, DataError):
+        raise
+    except ValueError:
+        raise DataError("a number has too many digits", "", "Write it as text, or leave it out") from None
 
 
 def _items(name: str, value: Any) -> tuple[list[Any], tuple[str, ...]]:
@@ -86,7 +99,8 @@ def _items(name: str, value: Any) -> tuple[list[Any], tuple[str, ...]]:
 
 def _check(row: Any, escaped: bool) -> None:
     if not isinstance(row, dict):
-        raise DataError(f"the row is a {_kind(row)}, not an object", "", 'Write it as {"column": value, …}')
+        mend = WHOLE if isinstance(row, list) else 'Write it as {"column": value, …}'
+        raise DataError(f"the row is a {_kind(row)}, not an object", "", mend)
     if not row:
         raise DataError("the row has no columns", "", "Fill it, or remove it")
     if escaped:
@@ -109,4 +123,16 @@ def _refuse_constant(name: str) -> Any:
     raise DataError(f"{name} is not JSON", "", "Write null, or a number")
 
 
-_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        keys = [key for key, _ in pairs]
+        double = next(key for key in keys if keys.count(key) > 1)
+        raise DataError(f"the key {double!r} stands twice in one object", "", "Keep one of them, or rename one")
+    return row
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_object)
+
+LINES = "Mend that line, or remove it; each line must be one whole JSON object"
+WHOLE = "Write one object a line; a file that is one JSON list must have a name that ends in .json"

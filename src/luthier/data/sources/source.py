@@ -14,7 +14,7 @@ from luthier.data.example import Example
 from luthier.data.sources.faults import Faults
 from luthier.data.sources.files import find, read_file
 from luthier.data.sources.formats import FORMATS
-from luthier.data.sources.formats.cells import FILL, describe
+from luthier.data.sources.formats.cells import FILL, describe, listed
 from luthier.data.sources.formats.detect import Detected, detect
 from luthier.data.sources.hub import PREFIX, download
 from luthier.data.sources.table import Row, Table
@@ -53,6 +53,9 @@ def read(entry: DataEntry, base: Path) -> Source:
 
 def locate(entry: DataEntry, base: Path) -> Path:
     """Where the files of `entry` are; those of a hub dataset are downloaded."""
+    if "://" in entry.path:
+        mend = f"Download the file and give its path; a dataset of the hub is written {PREFIX}owner/name"
+        raise DataError("data is not read from addresses", entry.path, mend)
     return download(entry.path) if entry.path.startswith(PREFIX) else base / Path(entry.path).expanduser()
 
 
@@ -67,7 +70,11 @@ def _read(path: Path, entry: DataEntry, prefix: str) -> Source:
     tables = [(name, read_file(file, name)) for name, file in files]
     rows = [row for _, table in tables for row in table.rows]
     where = files[0][0] if len(files) == 1 else str(path)
-    detected = detect(rows, entry, FORMATS, where)
+    notes = tuple(note for _, table in tables for note in table.notes)
+    try:
+        detected = detect(rows, entry, FORMATS, where)
+    except DataError as error:
+        raise DataError("; ".join([error.what, *notes]), error.where, error.mend) from None
     return Source(
         examples=_examples(tables, detected, entry),
         detected=detected.format.name,
@@ -79,7 +86,7 @@ def _read(path: Path, entry: DataEntry, prefix: str) -> Source:
         split=entry.split,
         licence=entry.licence,
         files=tuple(name for name, _ in files),
-        notes=tuple(note for _, table in tables for note in table.notes),
+        notes=notes,
     )
 
 
@@ -117,7 +124,7 @@ def _examples(tables: Sequence[tuple[str, Table]], detected: Detected, entry: Da
 
 def _group(row: Row, column: str) -> str:
     if column not in row:
-        what = f"the group column {column!r} is missing (the row has {', '.join(map(repr, row))})"
+        what = f"the group column {column!r} is missing (the row has {listed(map(repr, row))})"
         raise DataError(what, "", "Set `group` to a column that every row has")
     value = row[column]
     if type(value) not in (str, int):

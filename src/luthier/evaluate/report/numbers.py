@@ -16,7 +16,7 @@ def fixed(value: Any, decimals: int, signed: bool = False) -> str:
     number = finite(value)
     if number is None:
         return DASH
-    text = f"{abs(number):,.{decimals}f}".replace(",", THIN)
+    text = f"{abs(number):,.{decimals}f}"
     rounds_to_zero = not text.strip("0.")
     if number < 0 and not rounds_to_zero:
         return MINUS + text
@@ -40,11 +40,13 @@ def ratio(actual: Any, forecast: Any) -> str:
 
 
 def size(value: Any) -> str:
-    """Bytes as GiB, or as MiB below one GiB."""
+    """Bytes as GiB, as MiB below one GiB, or as KiB below one MiB."""
     number = finite(value)
     if number is None:
         return DASH
-    return f"{fixed(number / 2**30, 2)} GiB" if number >= 2**30 else f"{fixed(number / 2**20, 0)} MiB"
+    if number >= 2**30:
+        return f"{fixed(number / 2**30, 2)} GiB"
+    return f"{fixed(number / 2**20, 0)} MiB" if number >= 2**20 else f"{fixed(number / 2**10, 0)} KiB"
 
 
 def duration(value: Any) -> str:
@@ -91,4 +93,8 @@ def setting(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(setting, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {setting(item)}' for key, item in value.items())}}}"
     return f"{value:g}" if isinstance(value, float) else str(value)

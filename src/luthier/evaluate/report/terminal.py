@@ -1,4 +1,4 @@
-"""What `luthier run` prints at its end: at most 25 lines of 80 columns."""
+"""What `luthier run` prints at its end: at most 25 lines of 80 columns, but for the path of the report."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PLOT = 20
 LISTED = 2
 """Reasons, next steps and forgetting checks that are printed; the report holds all."""
 SOLVERS_LISTED = 4
-WIDTH = 66
+WIDTH = 68
 """Characters of a reason's or next step's line; each has at most two."""
 
 
@@ -34,7 +34,8 @@ def terminal_summary(document: Document) -> RenderableType:
     style = {"ship": "bold cyan"}.get(str(document.get("verdict")), "bold")
     title = _text(document.get("model") or document.get("name") or document.get("run_id") or "")
     head = Text.assemble((word, style), "  ", title, no_wrap=True, overflow="ellipsis")
-    return Group(head, _text(evidence(document)), Text(), _solvers(document), Text(), _facts(document))
+    summary = head, _text(evidence(document)), Text(), _solvers(document), Text(), _facts(document)
+    return Group(*summary, _report(document))
 
 
 def _solvers(document: Document) -> RenderableType:
@@ -77,23 +78,21 @@ def _column(scale: Scale, value: Any) -> int | None:
 
 
 def _facts(document: Document) -> Table:
-    """Labelled lines, each cut at the terminal's width, but for the report's path."""
+    """Labelled lines, each cut at the terminal's width."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True, min_width=10)
     table.add_column(overflow="fold")
     for label, lines in _labelled(document):
         for index, line in enumerate(lines):
             table.add_row("" if index else label, _text(line, no_wrap=True, overflow="ellipsis"))
-    table.add_row("Report", _report(document))
     return table
 
 
 def _report(document: Document) -> Text:
-    """The whole path, over two lines if need be, as one link."""
+    """The whole path on one line, however long, so that it can be copied; and a link."""
     where = document.get("report")
-    if not where:
-        return Text("not written")
-    return Text(_plain(where), style=f"link file://{quote(str(where))}")
+    found = (_plain(where), f"link file://{quote(str(where))}") if where else ("not written", "")
+    return Text.assemble(("Report      ", "dim"), found, no_wrap=True, overflow="ignore")
 
 
 def _labelled(document: Document) -> Iterable[tuple[str, list[str]]]:
@@ -142,7 +141,9 @@ def _took(document: Document) -> str:
 
 
 def _wrapped(texts: list[Any]) -> list[str]:
-    pieces = (textwrap.wrap(_plain(text), WIDTH, max_lines=2, placeholder=" …") for text in texts[:LISTED])
+    """The first texts, each on two lines; whose result a reason speaks of is clear here, and left out."""
+    short = (_plain(text).replace("the tuned model is ", "", 1) for text in texts[:LISTED])
+    pieces = (textwrap.wrap(text, WIDTH, max_lines=2, placeholder=" …") for text in short)
     return [line for lines in pieces for line in lines]
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from luthier.data.sources.table import Row
 from luthier.errors import DataError
+
+LISTED = 12
+"""Columns that are named in a message."""
 
 KINDS = {
     str: "text",
@@ -43,7 +47,7 @@ def listing(row: Row, column: str) -> list[Any]:
 def fault(row: Row, column: str, expected: str) -> DataError:
     """The error for a column that is missing, null, or not what is expected."""
     if column not in row:
-        return DataError(f"the column {column!r} is missing (the row has {', '.join(map(repr, row))})", "", FILL)
+        return DataError(f"the column {column!r} is missing (the row has {listed(map(repr, row))})", "", FILL)
     value = row[column]
     if value is None:
         return DataError(f"the column {column!r} is empty (null)", "", FILL)
@@ -51,6 +55,13 @@ def fault(row: Row, column: str, expected: str) -> DataError:
     if type(value) is str and expected != "text":
         mend += "; a CSV file holds only text, use JSON Lines for lists and objects"
     return DataError(f"the column {column!r} must be {expected}, and is {describe(value)}", "", mend)
+
+
+def listed(columns: Iterable[str]) -> str:
+    """Column names for a message: the first dozen, each cut at 40 characters."""
+    names = [f"{name[:40]}…" if len(name) > 40 else name for name in columns]
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
 
 
 def describe(value: Any) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
 
+from luthier.data.sources.formats.cells import listed
 from luthier.data.sources.formats.format import Columns, Format, Role
 from luthier.data.sources.table import Row
 from luthier.errors import DataError
@@ -56,7 +58,7 @@ def _named(entry: DataEntry, present: list[str], where: str) -> dict[str, str]:
     for role, column in given.items():
         if column not in present:
             near = difflib.get_close_matches(column, present, n=1)
-            mend = f"Did you mean {near[0]!r}?" if near else f"The columns are: {', '.join(present)}"
+            mend = f"Did you mean {near[0]!r}?" if near else f"The columns are: {listed(present)}"
             raise DataError(f"`field_{role}` names the column {column!r}, which is not there", where, mend)
     return given
 
@@ -70,7 +72,7 @@ def _declared(form: Format, present: list[str], named: dict[str, str], where: st
     missing = _missing(form, columns)
     if missing:
         role = missing[0]
-        what = f"type {form.name!r} needs a column for the {role}, and the columns are: {', '.join(present)}"
+        what = f"type {form.name!r} needs a column for the {role}, and the columns are: {listed(present)}"
         raise DataError(what, where, f"Set `field_{role}` to the column that holds it")
     return Detected(form, columns, f"type {form.name!r} was given; {_tell(columns, present)}")
 
@@ -107,7 +109,7 @@ def _includes(other: Detected, found: Detected) -> bool:
 def _tell(columns: Columns, present: list[str]) -> str:
     roles = ", ".join(role if role == column else f"{column!r} as {role}" for role, column in columns.items())
     rest = [column for column in present if column not in columns.values()]
-    return f"columns: {roles}" + (f"; kept aside: {', '.join(rest)}" if rest else "")
+    return f"columns: {roles}" + (f"; kept aside: {listed(rest)}" if rest else "")
 
 
 def _settable(form: Format) -> list[str]:
@@ -121,20 +123,20 @@ def _refuse_leftovers(found: Detected, present: list[str], where: str) -> None:
     if left:
         columns = found.why.split(";")[0]
         what = f"the rows look like {found.format.name} ({columns}), which would ignore {left[0]!r}"
-        mend = f"Set `type: {found.format.name}` if that is meant, or name the columns with {_keys()}"
+        mend = f"Set `type: {found.format.name}` if that is meant, or name the columns with {_keys(found.format)}"
         raise DataError(what, where, mend)
 
 
 def _ambiguous(best: list[Detected], present: list[str], where: str) -> DataError:
     choices = " or ".join(f"{one.format.name} ({', '.join(one.columns.values())})" for one in best)
-    what = f"the columns {', '.join(present)} fit more than one type: {choices}"
+    what = f"the columns {listed(present)} fit more than one type: {choices}"
     return DataError(what, where, f"Set `type: {best[0].format.name}` or `type: {best[1].format.name}`")
 
 
 def _unknown(
     first: Sequence[Row], present: list[str], named: dict[str, str], formats: Mapping[str, Format], where: str
 ) -> DataError:
-    what = f"the columns {', '.join(present)} fit no known type"
+    what = f"the columns {listed(present)} fit no known type"
     nested = _records(first, present)
     if nested:
         column, inner = nested
@@ -142,13 +144,28 @@ def _unknown(
         return DataError(what, where, mend)
     near = [(form, _columns(form, present, named)) for form in formats.values() if set(named) <= set(form.roles)]
     near = sorted((pair for pair in near if pair[1]), key=lambda pair: -len(pair[1]))
+    whole = [pair for pair in near if not _missing(*pair)]
+    if whole:
+        return _unlike(*whole[0], first, present, where)
     hints = [_hint(form, columns) for form, columns in near[:3]]
-    mend = f"For {'; for '.join(hints)}" if hints else f"Set `type`, and name the columns with {_keys()}"
-    return DataError(what, where, mend)
+    otherwise = f"Set `type`, and name the columns with {_keys()}"
+    if re.search(r"\.[ct]sv(\.gz)?$", where.lower()):
+        otherwise = f"{TABLES}. {otherwise}"
+    return DataError(what, where, f"For {'; for '.join(hints)}" if hints else otherwise)
+
+
+def _unlike(form: Format, columns: Columns, first: Sequence[Row], present: list[str], where: str) -> DataError:
+    """For rows whose columns are those of a format, and whose values are not."""
+    what = f"the rows look like {form.name} ({_tell(columns, present)})"
+    try:
+        form.read(first[0], columns)
+    except DataError as error:
+        return DataError(f"{what}, but {error.what}", where, error.mend)
+    return DataError(f"{what}, but not for sure", where, f"Set `type: {form.name}` if that is meant")
 
 
 def _hint(form: Format, columns: Columns) -> str:
-    keys = ", ".join(f"`field_{role}`" for role in _missing(form, columns)) or f"`type: {form.name}` to see why not"
+    keys = ", ".join(f"`field_{role}`" for role in _missing(form, columns))
     known = ", ".join(f"{column!r} is the {role}" for role, column in columns.items())
     return f"type {form.name} ({known}) set {keys}"
 
@@ -162,5 +179,10 @@ def _records(first: Sequence[Row], present: list[str]) -> tuple[str, list[str]] 
     return None
 
 
-def _keys() -> str:
-    return "`field_prompt` and `field_completion` (or the other `field_*` keys)"
+def _keys(form: Format | None = None) -> str:
+    if form is None:
+        return "`field_prompt` and `field_completion` (or the other `field_*` keys)"
+    return " and ".join(f"`{key}`" for key in _settable(form))
+
+
+TABLES = "The first line must name the columns; `,` `;` tab or `|` part the cells, in .tsv files only a tab"

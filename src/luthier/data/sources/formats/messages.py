@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from luthier.data.example import Message
@@ -66,7 +66,7 @@ def _message(item: Any, where: str) -> Message:
     message = {key: value for key, value in item.items() if value is not None}
     message["role"] = role = "tool" if role == "function" else role
     if role not in ROLES:
-        raise DataError(f"{where} has the unknown role {role!r}", "", f"Known roles: {', '.join(ROLES)}")
+        raise unknown_role(role, where, ROLES)
     if "function_call" in message:
         message["tool_calls"] = [{"function": message.pop("function_call")}]
     if calls := message.pop("tool_calls", None):
@@ -77,6 +77,11 @@ def _message(item: Any, where: str) -> Message:
     if not message["content"] and "tool_calls" not in message and (role, message["content"]) != ("tool", ""):
         raise DataError(f"{where} ({role}) is empty", "", "Fill it, or remove the row")
     return message
+
+
+def unknown_role(role: Any, where: str, known: Iterable[str]) -> DataError:
+    what = f"{where} has no role" if role is None else f"{where} has the unknown role {role!r}"
+    return DataError(what, "", f"Known roles: {', '.join(known)}")
 
 
 def _content(value: Any, where: str) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 from luthier.data.example import Example, Message
 from luthier.data.sources.formats.cells import describe, listing, optional_text
 from luthier.data.sources.formats.format import Columns, Fields, Format, Role
-from luthier.data.sources.formats.messages import call, parse, read_messages, read_tools, require_answer
+from luthier.data.sources.formats.messages import call, parse, read_messages, read_tools, require_answer, unknown_role
 from luthier.data.sources.formats.turns import messages_of, unsayable
 from luthier.data.sources.table import Row
 from luthier.errors import DataError
@@ -53,8 +53,8 @@ def _turn(item: Any, number: int, column: str, called: list[str]) -> dict[str, A
     """One message; `called` holds the ids of calls without an observation yet, in order."""
     where = f"{column!r}, turn {number}"
     speaker = item.get("from") if type(item) is dict else None
-    if speaker not in ROLES:
-        raise DataError(f"{where} has the unknown role {speaker!r}", "", f"Known roles: {', '.join(ROLES)}")
+    if type(speaker) is not str or speaker not in ROLES:
+        raise unknown_role(speaker, where, ROLES)
     value = item.get("value")
     if type(value) is not str:
         raise DataError(f"the value of {where} must be text, and is {describe(value)}", "", "Write it as text")

@@ -38,4 +38,6 @@ def exchange_of(example: Example) -> Exchange:
 
 
 def unsayable(example: Example, form: str) -> DataError:
-    return DataError(f"the row is not {form}", example.row_id, "Choose another type to write, such as chat")
+    """`form` says what the row would have to be."""
+    own = "preference" if example.chosen is not None else "text" if example.text is not None else "chat"
+    return DataError(f"the row is not {form}", example.row_id, f"Choose another type to write, such as {own}")

@@ -1,0 +1,92 @@
+"""The recipes of the project run as they are."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from works import Events, ready_of, work_of
+
+from luthier.jobs.document import scores_part, verdict_part
+from luthier.jobs.fit import fit
+from luthier.jobs.judge import judge
+from luthier.jobs.prepare import Ready
+from luthier.models.packaged import PACKAGED
+from luthier.recipe import load
+from luthier.store import Home
+
+ROOT = Path(__file__).parents[1]
+RECIPES = {
+    str(path.relative_to(ROOT)): path for path in sorted([*ROOT.glob("recipes/*"), *ROOT.glob("examples/**/*.yaml")])
+}
+ROWS = {"train": 619, "test": 200}
+"""Of the tickets: lines of the two files, before any is dropped."""
+SMALL = ("train.max_steps=2", "train.batch_size=4", "evaluate.max_rows=6", "machine.threads=1", "machine.memory=6GB")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return Home(tmp_path_factory.mktemp("recipes"))
+
+
+def made_ready(name: str, home: Home, llama: Path, *overrides: str) -> Ready:
+    """With the tiny model in place of one that must be converted first."""
+    converted = PACKAGED[load(RECIPES[name]).recipe.base_model].inside.endswith(".gguf")
+    return ready_of(RECIPES[name], home, *overrides, *([f"base_model={llama}"] if converted else []))
+
+
+def test_there_are_recipes_for_each_kind_of_adapter() -> None:
+    used = {load(path).recipe.adapter.type for name, path in RECIPES.items() if name.startswith("recipes/")}
+    assert used == {"lora", "head", "full"}
+    assert {path.suffix for path in RECIPES.values()} == {".yaml"}
+    assert len({load(path).recipe.name for path in RECIPES.values()}) == len(RECIPES)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_explained_and_states_its_licences(name: str) -> None:
+    recipe = load(RECIPES[name]).recipe
+    assert re.match(r"# [A-Z].+\.\n", RECIPES[name].read_text())
+    assert recipe.base_model in PACKAGED
+    assert all(entry.licence for entry in recipe.data)
+    assert not any(Path(entry.path).is_absolute() for entry in recipe.data)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_could_run(name: str, home: Home, tiny_llama: Path) -> None:
+    ready = made_ready(name, home, tiny_llama)
+    assert "auto" not in str(ready.recipe.to_plain())
+    assert {source.path.name: source.rows for source in ready.data.sources} == {
+        source.path.name: ROWS["test" if "test" in source.path.name else "train"] for source in ready.data.sources
+    }
+    assert {name: len(rows) > 40 for name, rows in ready.data.splits.items()} == dict.fromkeys(
+        ("train", "validation", "test"), True
+    )
+    assert all(part.report.truncated == part.report.zero_coverage == () for part in ready.rendered.values())
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("recipes/")])
+def test_a_recipe_runs_to_its_verdict(name: str, home: Home, tiny_llama: Path, tiny_bert: Path) -> None:
+    """On the tiny models, with two steps and six test rows."""
+    model = tiny_bert if "queue" in name else tiny_llama
+    short = ("evaluate.max_new_tokens=4",) if "chat" in name else ()
+    ready = ready_of(RECIPES[name], home, f"base_model={model}", *SMALL, *short)
+    work = work_of(ready, home, Events())
+    result = fit(work, lambda: None)
+    part = scores_part(work, judge(work))
+    assert result["steps"] == 2
+    assert (work.folder / "adapter" / "luthier.json").exists()
+    assert part["solvers"].keys() | part["skipped_baselines"].keys() == {"base", "few_shot", "classic", "tuned"}
+    assert part["tuned"][part["metric"]]["n"] == 6
+    assert verdict_part(work, part, {})["verdict"] in ("ship", "hold")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("recipes/")])
+def test_a_recipe_runs_on_its_own_model(name: str, tmp_path: Path) -> None:
+    from luthier.jobs.run import run
+
+    short = ("evaluate.max_new_tokens=8", "evaluate.forgetting=false") if "chat" in name else ()
+    document = run(RECIPES[name], (*SMALL, *short), Home(tmp_path))
+    assert document["status"] == "succeeded"
+    assert Path(document["report"]).exists()
