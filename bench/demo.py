@@ -5,6 +5,7 @@ Prints a table and writes bench/results/demo.json.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -21,8 +22,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def main() -> None:
     """Run it, and keep what its two jobs found."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--home", help="an empty folder that is kept")
+    asked = options.parse_args()
     before, start = gemm(), time.perf_counter()
-    with tempfile.TemporaryDirectory() as home:
+    with tempfile.TemporaryDirectory() as scratch:
+        home = asked.home or scratch
         command = [str(Path(sys.executable).with_name("luthier")), "demo", "--no-open", "--json"]
         environment = os.environ | {"LUTHIER_HOME": home}
         out = subprocess.run(command, check=False, env=environment, text=True, capture_output=True)
@@ -47,7 +52,8 @@ def job(document: dict[str, Any]) -> dict[str, Any]:
     return {"name": document["name"], "verdict": document["verdict"], "reasons": document["reasons"], "metric": metric,
             "tuned": document["tuned"][metric], "best_baseline": document["best_baseline"],
             "delta": document["delta"][metric], "fit_seconds": document["actual"]["seconds"],
-            "wall_seconds": document["wall_seconds"], "timeline": document["timeline"]}  # fmt: skip
+            "forgetting": document["forgetting"], "wall_seconds": document["wall_seconds"],
+            "timeline": document["timeline"]}  # fmt: skip
 
 
 def gemm() -> float:

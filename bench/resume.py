@@ -99,8 +99,17 @@ def disturb(home: Path, recipe: Path, draw: random.Random, whole: float, kills: 
         except subprocess.TimeoutExpired:
             os.killpg(child.pid, signal.SIGKILL)
             child.wait()
+            if ended(home):  # it was done, and had only not returned yet
+                return done
     finish(home, recipe)
     return kills
+
+
+def ended(home: Path) -> bool:
+    """Whether the run of a home is finished: the same command would start another."""
+    from luthier.store import Home, runs
+
+    return any(row.status == "succeeded" for row in runs.list(Home.open(home), 10))
 
 
 def finish(home: Path, recipe: Path) -> Path:

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from luthier.data.batch import Batch, pack
@@ -30,6 +30,7 @@ def rows(draw: st.DrawFn) -> list[Row]:
     return draw(st.permutations(found))
 
 
+@settings(deadline=None)
 @given(rows(), st.booleans())
 def test_every_row_lies_in_the_forest_whole_and_in_order(drawn: list[Row], share: bool) -> None:
     forest = lay(drawn, share)
@@ -41,6 +42,7 @@ def test_every_row_lies_in_the_forest_whole_and_in_order(drawn: list[Row], share
     assert len(set(forest.leaves)) == len(drawn)
 
 
+@settings(deadline=None)
 @given(rows(), st.booleans())
 def test_segments_tile_the_pack_with_parents_first(drawn: list[Row], share: bool) -> None:
     batch = pack(drawn, share_prefix=share)
@@ -56,6 +58,7 @@ def test_segments_tile_the_pack_with_parents_first(drawn: list[Row], share: bool
         assert len(batch.ids_T) == batch.tokens
 
 
+@settings(deadline=None)
 @given(rows(), st.booleans())
 @example([Row(np.zeros(20, int), np.r_[[0.0] * 12, 1.0, [0.0] * 6, 1.0].astype(np.float32), n) for n in (0, 1)], True)
 def test_what_is_learnt_is_what_each_row_learns(drawn: list[Row], share: bool) -> None:
@@ -73,6 +76,7 @@ def test_what_is_learnt_is_what_each_row_learns(drawn: list[Row], share: bool) -
     torch.testing.assert_close(batch.by_row(batch.weight_N), sums)
 
 
+@settings(deadline=None)
 @given(rows(), st.booleans())
 def test_counts_are_of_the_rows_and_not_of_the_pack(drawn: list[Row], share: bool) -> None:
     batch = pack(drawn, share_prefix=share)
@@ -84,6 +88,7 @@ def test_counts_are_of_the_rows_and_not_of_the_pack(drawn: list[Row], share: boo
     assert len(set(batch.last_R.tolist())) == batch.rows
 
 
+@settings(deadline=None)
 @given(rows())
 def test_two_rows_share_what_both_have_and_neither_learns(drawn: list[Row]) -> None:
     for left, right in pairwise(drawn):

@@ -147,18 +147,6 @@ def test_several_labels_a_row(run) -> None:
         run({"a.jsonl": [*rows, {"text": "one", "labels": "a"}]}, splits={"test": 0, "validation": 0})
 
 
-def test_calls_that_no_program_can_read_are_noted(run) -> None:
-    def calling(arguments: str, number: int) -> dict[str, Any]:
-        call = {"function": {"name": "look", "arguments": arguments}}
-        return {"messages": [{"role": "user", "content": f"{number}?"}, {"role": "assistant", "tool_calls": [call]}]}
-
-    rows = [calling('{"x": 1}', number) for number in range(40)] + [calling('{"x": ', 40), calling("[]", 41)]
-    assert (
-        "2 rows have tool calls whose arguments are not JSON (a.jsonl:41, a.jsonl:42)"
-        in run({"a.jsonl": rows}, splits={"test": 0, "validation": 0}, ship={"require": "nothing"}).notes
-    )
-
-
 def test_a_small_test_split_is_noted(run) -> None:
     assert any("the test split has only" in note for note in run({"a.jsonl": asked(60)}).notes)
     assert not any("the test split has only" in note for note in run({"a.jsonl": asked(200)}).notes)

@@ -47,7 +47,10 @@ def test_arrays_and_report_agree(renderer: Renderer) -> None:
 
 def test_long_rows_are_an_error_that_names_them(renderer: Renderer) -> None:
     longest = renderer.rows(PAIRS, sequence_len=None).report.longest
-    with pytest.raises(DataError, match=rf"1 of 3 rows .* 40 tokens: pairs.jsonl:2 \({longest}\)"):
+    with pytest.raises(
+        DataError,
+        match=rf"1 of 3 rows .* 40 tokens: pairs.jsonl:2 \({longest}\)\. .*as many, `train.sequence_len: {longest}`",
+    ):
         renderer.rows(PAIRS, sequence_len=40)
     renderer.rows(PAIRS, sequence_len=longest)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -21,7 +20,7 @@ def check(splits: Splits, task: Task) -> tuple[tuple[str, ...], bool, list[str]]
     Raises `DataError` for a classification task with fewer than two labels in train, or with both single
     labels and lists of them.
     """
-    notes = _small_test(splits) + _shared_groups(splits) + _broken_calls(splits)
+    notes = _small_test(splits) + _shared_groups(splits)
     if task != "classify":
         return (), False, notes
     multi_label = _multi_label(splits)
@@ -60,23 +59,6 @@ def _shared_groups(splits: Splits) -> list[str]:
     pairs = [("train", "validation"), ("train", "test"), ("validation", "test")]
     shared = [(len(groups[one] & groups[other]), one, other) for one, other in pairs]
     return [f"{count} groups are both in {one} and in {other}" for count, one, other in shared if count]
-
-
-def _broken_calls(splits: Splits) -> list[str]:
-    """Tool calls that teach the model to write what no program can read."""
-    rows = [row for examples in splits.values() for row in examples if row.messages and not _calls_are_json(row)]
-    if not rows:
-        return []
-    count = "1 row has" if len(rows) == 1 else f"{len(rows)} rows have"
-    return [f"{count} tool calls whose arguments are not JSON ({_list([row.row_id for row in rows])})"]
-
-
-def _calls_are_json(example: Example) -> bool:
-    calls = [call for message in example.messages or () for call in message.get("tool_calls", ())]
-    try:
-        return all(isinstance(json.loads(call["function"]["arguments"]), dict) for call in calls)
-    except ValueError:
-        return False
 
 
 def _unseen(counts: Mapping[str, Counter[str]]) -> list[str]:

@@ -125,7 +125,8 @@ class Gather:
         named = ", ".join(f"{row_id} ({length})" for row_id, length in longest[:NAMED_ROWS])
         raise DataError(
             f"{len(longest)} of {self._seen} rows are longer than {self._limit} tokens: {named}",
-            mend=f"Set `train.sequence_len: {longest[0][1]}`, or `train.truncation: drop` (leave out) or `right` (cut)",
+            mend="Set `train.truncation: drop` (leave out) or `right` (cut), or, where the model reads as many, "
+            f"`train.sequence_len: {longest[0][1]}`",
         )
 
     def _check_any_left(self) -> None:

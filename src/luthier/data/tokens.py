@@ -81,7 +81,8 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"cannot be read ({error})", str(path), "Copy it from where the model came") from error
+        why = error.strerror if isinstance(error, OSError) else error.reason
+        raise ModelError(f"cannot be read ({why})", str(path), "Copy it from where the model came") from error
 
 
 def _json(path: Path) -> dict[str, Any]:

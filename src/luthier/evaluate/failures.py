@@ -65,10 +65,10 @@ def confusions(scores: Scores, limit: int = 20) -> list[dict[str, Any]]:
     return [{**dict(zip(names, mistake, strict=True)), "count": count} for mistake, count in ranked]
 
 
-def _pair(ours: Sample, theirs: Sample) -> dict[str, str]:
+def _pair(ours: Sample, theirs: Sample) -> dict[str, Any]:
     return {
         "row_id": ours.row_id,
-        "question": shown(ours.question),
+        "question": ours.question,
         "reference": shown(ours.reference),
         "baseline": shown(theirs.prediction),
         "tuned": shown(ours.prediction),

@@ -90,7 +90,7 @@ def pairs(tuned: Scores, baseline: Scores, metric: str) -> tuple[list[Sample], l
     ours, theirs = tuned.scored(metric), baseline.scored(metric)
     by_id = {row.row_id: row for row in theirs}
     ids = [row.row_id for row in ours]
-    where = f"{metric} of {tuned.solver} and {baseline.solver}"
+    where = f"{metric} of {tuned.solver} and {baseline.solver}" if tuned.solver != baseline.solver else metric
     if len(set(ids)) < len(ids) or len(by_id) < len(theirs):
         raise DataError("a row id occurs twice", where, "Give every test row its own id")
     different = sorted(set(ids) ^ by_id.keys())

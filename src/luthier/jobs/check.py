@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from luthier.jobs.prepare import Ready, data_part, get_ready
+from luthier.jobs.warnings import licences, warnings
 from luthier.store import Home
-
-SMALL_TEST = 100
-"""Test rows under which only large differences can be shown."""
 
 
 def check(
@@ -30,30 +28,6 @@ def check(
         "forecast": asdict(ready.forecast), "licences": licences(ready), "warnings": warnings(ready, part),
         "findings": findings(ready),
     }  # fmt: skip
-
-
-def licences(ready: Ready) -> dict[str, str | None]:
-    """The licence of the base and of each data entry."""
-    found = {ready.files.name: ready.files.licence}
-    return found | {entry.path: entry.licence for entry in ready.recipe.data}
-
-
-def warnings(ready: Ready, part: dict[str, Any]) -> list[str]:
-    """What will probably spoil the run or the verdict."""
-    told = [f"no licence is stated for {name}" for name, licence in licences(ready).items() if licence is None]
-    tests = part["splits"].get("test", 0)
-    if tests < SMALL_TEST:
-        told.append(f"the test split has {tests} rows; under {SMALL_TEST}, only large differences can be shown")
-    cut, empty = part["coverage"]["truncated"], part["coverage"]["zero_coverage"]
-    if cut:
-        told.append(f"{cut} rows are longer than train.sequence_len and will be cut")
-    if empty:
-        told.append(f"{len(empty)} rows have no token to learn and are left out: {', '.join(empty[:3])}")
-    if ready.files.quantised:
-        told.append(
-            f"the base's weights come from a {ready.files.quantised} file: its quality is that of the quantised model"
-        )
-    return told
 
 
 def findings(ready: Ready) -> list[str]:

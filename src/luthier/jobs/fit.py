@@ -17,6 +17,7 @@ from luthier.engine.hooks import Announce, Budget, Clock, Control, Patience, Val
 from luthier.engine.loop import Hook, train
 from luthier.engine.plan import Plan
 from luthier.jobs.batches import Work, all_features, batches_of
+from luthier.jobs.hardest import RowLosses
 from luthier.jobs.workspace import FIT, whole_folder
 from luthier.models.load import make_policy, save_policy
 from luthier.models.policy import Policy
@@ -53,10 +54,16 @@ def fit(work: Work, look: Callable[[], str | None]) -> dict[str, Any]:
         fit_head(policy, objective, all_features(work, policy))
     with work.stages.stage("train"):
         start = time.perf_counter()
-        telling = Telling(work, steps)
-        hooks = _hooks(work, memory, measure, steps, telling, look)
+        telling, losses = Telling(work, steps), RowLosses(work, int(recipe.train.save_steps))
+        hooks: list[Hook] = [
+            *_hooks(work, memory, measure, steps),
+            losses,
+            Announce(memory, steps, telling),
+            Control(look),
+        ]
         outcome = train(policy, objective, stream, optimisation, memory, hooks)
         telling.log()
+        losses.write()
         wall = time.perf_counter() - start
     if outcome.reason in ("paused", "cancelled"):
         return {"stopped": outcome.reason}
@@ -85,8 +92,6 @@ def _hooks(
     memory: Checkpoints,
     measure: Callable[[Policy], dict[str, float]],
     steps: int,
-    telling: Telling,
-    look: Callable[[], str | None],
 ) -> list[Hook]:
     settings = work.recipe.train
     hooks: list[Hook] = [Clock(memory)]
@@ -97,7 +102,7 @@ def _hooks(
     limit = _seconds_allowed(work.recipe)
     if limit is not None:
         hooks.append(Budget(memory, limit))
-    return [*hooks, Announce(memory, steps, telling), Control(look)]
+    return hooks
 
 
 @dataclass

@@ -8,6 +8,9 @@ import luthier.recipe as recipes
 from luthier.recipe import Recipe
 from luthier.store import Home, runs
 
+MEASURED = ("machine.memory",)
+"""Keys that `auto` fills with what happened to be free at that moment."""
+
 
 def diff(home: Home, a: str, b: str) -> dict[str, Any]:
     """`{recipe: [(key, a, b)], data: {key: (a, b)}, scores: {metric: {a, b, delta}}}` of two runs.
@@ -16,6 +19,7 @@ def diff(home: Home, a: str, b: str) -> dict[str, Any]:
     """
     first, second = runs.get(home, a), runs.get(home, b)
     changed = recipes.diff(Recipe.model_validate(first.recipe), Recipe.model_validate(second.recipe))
+    changed = [row for row in changed if row[0] not in MEASURED]
     left, right = first.document or {}, second.document or {}
     keys = ("dataset_version", "verdict", "model", "wall_seconds", "tokens_per_second", "peak_memory_bytes")
     return {

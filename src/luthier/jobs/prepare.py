@@ -17,6 +17,8 @@ from luthier.data.render import Renderer
 from luthier.data.rendered import Rendered
 from luthier.engine.budget import Forecast, forecast
 from luthier.errors import RecipeError
+from luthier.evaluate.answer_space import answer_space
+from luthier.evaluate.constrain import AllowedTokens
 from luthier.jobs.machine import machine_facts
 from luthier.jobs.rows import render_split, rendering_of
 from luthier.models.locate import ModelFiles, locate
@@ -59,7 +61,7 @@ def make_ready(source: Recipe, base: Path, home: Home, note: Note) -> Ready:
     files = locate(source.base_model, home.cache("models"), note)
     data = prepare(source, base)
     if data.task == "preference":
-        raise RecipeError("the rows are preference pairs, which no objective learns from", "data", ONE_ANSWER)
+        raise RecipeError("the rows hold preferences, which no objective learns from", "data", ONE_ANSWER)
     check_names(source, files, data.labels)
     renderer = renderer_of(files, source)
     cache = home.cache("rendered")
@@ -72,6 +74,8 @@ def make_ready(source: Recipe, base: Path, home: Home, note: Note) -> Ready:
         cut = rendering_of(resolved.recipe, sequence_len=length)
         rendered = {split: render_split(renderer, data.splits[split], cache, cut, note) for split in rendered}
     check_coverage(source, rendered)
+    if source.evaluate.constrain != "none":
+        AllowedTokens(answer_space(data.splits["train"]), renderer.encode, renderer.eos_ids)
     return Ready(source, resolved, files, data, rendered, facts, forecast(resolved.recipe, facts))
 
 
@@ -83,7 +87,9 @@ def renderer_of(files: ModelFiles, recipe: Recipe) -> Renderer:
             template = Path(recipe.chat_template).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise RecipeError(
-                f"the template cannot be read: {error}", "chat_template", "Give the path of a Jinja file"
+                f"the template cannot be read: {getattr(error, 'strerror', None) or error}",
+                "chat_template",
+                "Give the path of a Jinja file",
             ) from error
     return Renderer.from_folder(files.folder, template)
 
@@ -153,8 +159,8 @@ def _known(key: str, asked: Iterable[str], known: Iterable[str], what: str) -> N
 
     for name in asked:
         if name.rpartition(".")[2] not in set(known) and name not in known:
-            near = get_close_matches(name, sorted(known), 1, 0)
-            mend = f"Did you mean {near[0]!r}?" if near else "See `luthier check` for what there is"
+            near = get_close_matches(name, sorted(known), 1)
+            mend = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(sorted(known)[:12])}"
             raise RecipeError(f"{name!r} is no {what}", key, mend)
 
 

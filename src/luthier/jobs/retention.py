@@ -8,8 +8,11 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from luthier.data.example import Example
 from luthier.data.render import Renderer
+from luthier.data.rendered import Rendered
 from luthier.errors import LuthierError
 from luthier.evaluate import retention
 from luthier.evaluate.scorers import score
@@ -63,15 +66,29 @@ def _scores(work: Work, name: str) -> dict[str, Scores]:
 
 
 def choose(work: Work, policy: Policy, renderer: Renderer, questions: list[Example]) -> list[Answer]:
-    """The option of each question that the model finds likeliest; options share their question."""
+    """The option of each question that the model finds likeliest.
+
+    What all options of a question begin with cannot decide between them: it is not scored, and computed once.
+    """
     options = [(number, str(option)) for number, row in enumerate(questions) for option in row.extra["options"]]
     rows = [_with_answer(questions[number], option) for number, option in options]
     rendered = renderer.rows(rows, sequence_len=None, train_on="last", objective="sft")
+    for question in range(len(questions)):
+        _score_differences(rendered, [row for row, (own, _) in enumerate(options) if own == question])
     nll, _ = row_nll(policy, rendered, SCORED_TOKENS)
     best: dict[int, tuple[float, str]] = {}
     for (number, option), own in zip(options, nll, strict=True):
         best[number] = min(best.get(number, (math.inf, "")), (float(own), option))
     return [Answer(text=best[number][1]) for number in range(len(questions))]
+
+
+def _score_differences(rendered: Rendered, rows: list[int]) -> None:
+    """Take the weight from the tokens that all of these rows begin with."""
+    shortest = min(int(rendered.lengths[row]) for row in rows)
+    first = np.stack([rendered.row(row)[0][:shortest] for row in rows])
+    differs = np.flatnonzero((first != first[0]).any(0))
+    for row in rows:
+        rendered.row(row)[1][: differs[0] if len(differs) else shortest] = 0
 
 
 def _with_answer(question: Example, option: str) -> Example:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from luthier.data.example import Example
 from luthier.data.render import Renderer, render_cached
 from luthier.data.rendered import Rendered
 from luthier.recipe import Recipe
+
+SECONDS_BETWEEN_NOTES = 2
 
 
 @dataclass(frozen=True)
@@ -32,5 +35,17 @@ def rendering_of(recipe: Recipe, sequence_len: int | None) -> Rendering:
 def render_split(
     renderer: Renderer, rows: Sequence[Example], cache: Path, settings: Rendering, note: Callable[[str], None]
 ) -> Rendered:
-    """Token ids and weights of the rows, from the cache where they were rendered before."""
-    return render_cached(renderer, rows, cache, **vars(settings))
+    """Token ids and weights of the rows, from the cache where they were rendered before; `note` hears how far it is."""
+    return render_cached(renderer, rows, cache, progress=_every_while(note), **vars(settings))
+
+
+def _every_while(note: Callable[[str], None]) -> Callable[[int, int], None]:
+    last = time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > SECONDS_BETWEEN_NOTES:
+            last = time.monotonic()
+            note(f"rows to tokens: {done:,} of {total:,}")
+
+    return progress

@@ -19,6 +19,7 @@ from luthier.errors import TrainingError
 from luthier.jobs.machine import environment
 from luthier.jobs.prepare import Ready, data_part, get_ready
 from luthier.jobs.reporting import Reporter, Silent, Stages
+from luthier.jobs.warnings import warnings
 from luthier.jobs.workspace import PLAN, RunPlan, write_plan
 from luthier.store import Home, runs
 from luthier.store.files import Lock
@@ -48,19 +49,13 @@ def run(
         for text in ready.data.notes:
             stages.note(text)
         data = version.write(home, ready.data, ready.recipe)
-        row = _unfinished(home, ready, data.id, only_fit) if not fresh else None
-        command = _command(recipe_path, overrides, only_fit)
-        row = row or _create(home, ready, data.id, command, only_fit)
+        row = None if fresh else runs.find_unfinished(home, identity(ready, data.id, only_fit))
+        row = row or _create(home, ready, data.id, _command(recipe_path, overrides, only_fit), only_fit)
+        if not (runs.run_folder(home, row.id) / PLAN).exists():
+            write_plan(runs.run_folder(home, row.id), _plan(ready, row, data.id, only_fit))
     with Lock(runs.lock_path(home, row.id)) as lock:
         code = _work(home, row.id, reporter, lock)
     return _result(home, row.id, code)
-
-
-def _unfinished(home: Home, ready: Ready, dataset: str, only_fit: bool) -> RunRow | None:
-    row = runs.find_unfinished(home, identity(ready, dataset, only_fit))
-    if row is not None and not (runs.run_folder(home, row.id) / PLAN).exists():
-        return None
-    return row
 
 
 def identity(ready: Ready, dataset: str, only_fit: bool) -> str:
@@ -71,17 +66,19 @@ def identity(ready: Ready, dataset: str, only_fit: bool) -> str:
 
 def _create(home: Home, ready: Ready, dataset: str, command: str, only_fit: bool) -> RunRow:
     recipe, key = ready.recipe, identity(ready, dataset, only_fit)
-    row = runs.create(home, name=str(recipe.name), recipe=recipe.to_plain(), recipe_sha256=key, command=command)
-    plan = RunPlan(
+    return runs.create(home, name=str(recipe.name), recipe=recipe.to_plain(), recipe_sha256=key, command=command)
+
+
+def _plan(ready: Ready, row: RunRow, dataset: str, only_fit: bool) -> RunPlan:
+    recipe, part = ready.recipe, data_part(ready, dataset)
+    return RunPlan(
         run_id=row.id, recipe=recipe.to_plain(), source=ready.source.to_plain(),
-        reasons=[asdict(reason) for reason in ready.resolved.reasons], dataset_version=dataset, identity=key,
-        labels=list(ready.data.labels) if recipe.objective.type == "classify" else [],
-        multi_label=ready.data.multi_label, task=_task(recipe), data=data_part(ready, dataset),
-        forecast=asdict(ready.forecast), environment=environment(ready.facts.machine), command=command,
+        reasons=[asdict(reason) for reason in ready.resolved.reasons], dataset_version=dataset,
+        identity=row.recipe_sha256, labels=list(ready.data.labels) if recipe.objective.type == "classify" else [],
+        multi_label=ready.data.multi_label, task=_task(recipe), data=part, warnings=warnings(ready, part),
+        forecast=asdict(ready.forecast), environment=environment(ready.facts.machine), command=row.command,
         only_fit=only_fit,
     )  # fmt: skip
-    write_plan(runs.run_folder(home, row.id), plan)
-    return row
 
 
 def _task(recipe: recipes.Recipe) -> str:

@@ -13,6 +13,7 @@ from luthier.evaluate.report import write_report
 from luthier.jobs import document as parts
 from luthier.jobs.batches import Work
 from luthier.jobs.fit import fit
+from luthier.jobs.hardest import hardest
 from luthier.jobs.judge import judge
 from luthier.jobs.prepare import renderer_of
 from luthier.jobs.reporting import Reporter, Stages
@@ -96,7 +97,8 @@ def _judged(work: Work, fitted: dict[str, Any]) -> dict[str, Any]:
         }  # fmt: skip
         done = {
             **parts.about_part(work), **parts.fit_part(work, fitted), **scores, "forgetting": lost, **verdict,
-            "lineage": lineage, "warnings": [], "report": str(parts.report_path(work)), "status": "succeeded",
+            "lineage": lineage, "warnings": work.plan.warnings, "hardest": hardest(work),
+            "report": str(parts.report_path(work)), "status": "succeeded",
         }  # fmt: skip
         _register(work, done)
     write_json(work.folder / DOCUMENT, done)
@@ -116,6 +118,11 @@ def _register(work: Work, done: dict[str, Any]) -> None:
     if done.get("verdict") == "ship" and alias:
         aliases.promote(work.home, model.ref, alias, f"run {work.plan.run_id}: the gate says ship")
         done["alias"] = alias
+        done["next"] = [
+            *done["next"],
+            f"`{model.name}@{alias}` is this version now; `luthier models rollback {model.name}@{alias}` undoes that.",
+            "Look at the hardest training rows (under Learning): wrong labels gather there.",
+        ]
 
 
 def _finish(work: Work, done: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 import threading
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,6 @@ def main() -> int:
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
     keep_pages()
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     home, run_id = Path(sys.argv[1]), sys.argv[2]
     from luthier.errors import LuthierError
     from luthier.jobs.work import Interrupted, work_on

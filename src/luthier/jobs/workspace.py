@@ -2,6 +2,7 @@
 
 plan.json      the resolved recipe, why, the dataset version, the forecast
 checkpoints/   see engine.checkpoint
+losses.json    the loss of each training row when it was last learnt
 adapter/       what was learnt, whole or not there
 scores/        one file of samples for each solver
 fit.json, document.json, report.html, card.md
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ class RunPlan:
     environment: dict[str, Any]
     command: str
     only_fit: bool = False
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def settings(self) -> Recipe:

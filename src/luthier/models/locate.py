@@ -108,6 +108,8 @@ def _how_to_get(file: str) -> str:
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"cannot be read: {error.strerror}", str(path), "Let this user read the folder") from error
     except ValueError as error:
         raise ModelError(
             f"is not JSON ({error})", str(path), "Copy the file again from where the model came"

@@ -41,10 +41,13 @@ def module_names(files: list[Path]) -> set[str]:
 
 def _header(path: Path) -> dict[str, Any]:
     """Name → dtype, shape and byte range of each tensor; ModelError for a broken file."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        raw = file.read(length) if length < size else b""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            raw = file.read(length) if length < size else b""
+    except OSError as error:
+        raise ModelError(f"cannot be read: {error.strerror}", str(path), "Let this user read the file") from error
     try:
         header = json.loads(raw)
     except ValueError as error:

@@ -37,7 +37,7 @@ def _mend(code: int | None) -> str:
     if code in (errno.ENOSPC, errno.EDQUOT):
         return "Free some space (`luthier clean` empties the caches), or move the home with LUTHIER_HOME"
     if code in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-        return "Choose a folder that you may write to, for example with LUTHIER_HOME"
+        return "Choose a folder that you may write to; LUTHIER_HOME names the home"
     return ""
 
 

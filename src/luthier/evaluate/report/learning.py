@@ -8,7 +8,8 @@ from typing import Any
 from luthier.evaluate.report.charts import Point, Scale, curve
 from luthier.evaluate.report.measures import measure
 from luthier.evaluate.report.numbers import count, fixed, plain_tick, significant
-from luthier.evaluate.report.reading import Document, absent, entries, finite, part
+from luthier.evaluate.report.reading import Document, absent, entries, finite, part, records
+from luthier.evaluate.report.words import clipped, plain
 
 FEWEST = 2
 """Points that make a curve."""
@@ -29,7 +30,14 @@ def learning(document: Document) -> dict[str, Any]:
         "last": count(steps.high),
         "best": "" if best is None else count(best),
         "absent": absent(document, "curves", "the run document holds no learning curve"),
+        "hardest": [_hard(row) for row in records(document, "hardest")],
     }
+
+
+def _hard(row: dict[str, Any]) -> dict[str, str]:
+    """A training row whose loss is large, and that loss."""
+    texts = {name: clipped(plain(row.get(name))) for name in ("question", "answer")}
+    return {"row_id": str(row.get("row_id") or "row"), "loss": fixed(row.get("loss"), 2), **texts}
 
 
 def _steps(document: Document, names: Sequence[str]) -> Scale:

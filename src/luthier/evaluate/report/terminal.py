@@ -103,7 +103,10 @@ def _labelled(document: Document) -> Iterable[tuple[str, list[str]]]:
     yield "Difference", [_difference(document)]
     yield "Forgetting", _forgetting(document)
     if document.get("verdict") != "ship":
-        yield "Why", _wrapped(entries(document, "reasons"))
+        yield (
+            "Why",
+            _wrapped([str(text).replace("the tuned model is ", "", 1) for text in entries(document, "reasons")]),
+        )
     yield "Next", _wrapped(entries(document, "next"))
     yield "Took", [_took(document)]
     warnings = entries(document, "warnings")
@@ -141,9 +144,7 @@ def _took(document: Document) -> str:
 
 
 def _wrapped(texts: list[Any]) -> list[str]:
-    """The first texts, each on two lines; whose result a reason speaks of is clear here, and left out."""
-    short = (_plain(text).replace("the tuned model is ", "", 1) for text in texts[:LISTED])
-    pieces = (textwrap.wrap(text, WIDTH, max_lines=2, placeholder=" …") for text in short)
+    pieces = (textwrap.wrap(_plain(text), WIDTH, max_lines=2, placeholder=" …") for text in texts[:LISTED])
     return [line for lines in pieces for line in lines]
 
 

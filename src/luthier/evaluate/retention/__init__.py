@@ -1,7 +1,7 @@
 """What a base model could do before it was tuned: questions and general text, written for this package.
 
 `questions.jsonl` holds 240 short questions with 2–4 answers to choose from, of which a small chat model knows most
-(SmolLM2-135M-Instruct: 216). `text.jsonl` holds 60 passages of general English and code. Neither is training data.
+(SmolLM2-135M-Instruct: 212). `text.jsonl` holds 60 passages of general English and code. Neither is training data.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ QUESTIONS, TEXT = "questions", "text_nll"
 def load() -> tuple[list[Example], list[Example]]:
     """The questions (prompt, completion, `extra["options"]`) and the texts.
 
-    An option is chosen by the sum of its tokens' log-probabilities as the assistant's turn, without the token that
-    ends the turn; `Answer(label=option)` is then scored by `accuracy`. Texts are scored by `nll`.
+    The option with the largest sum of log-probabilities as the assistant's turn, the token that ends it included, is
+    the model's answer, scored by `exact_match`. Texts are scored by `nll`.
     """
     questions = [
         Example(row_id, prompt=row["question"], completion=row["answer"], extra=_kept(row, "kind", "options"))

@@ -7,6 +7,9 @@ off, merged, several adapters, dropout, DoRA, a quantised base) takes PEFT's own
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +33,8 @@ def add_lora(model: nn.Module, adapter: Adapter, task_type: str | None) -> PeftM
         target_modules=targets if isinstance(targets, str) else list(targets), task_type=task_type,
     )  # fmt: skip
     try:
-        wrapped = get_peft_model(model, config)  # type: ignore[arg-type]
+        with _quiet():
+            wrapped = get_peft_model(model, config)  # type: ignore[arg-type]
     except ValueError as error:
         raise ModelError(
             f"no layer is called {', '.join(targets) if not isinstance(targets, str) else targets}",
@@ -43,7 +47,8 @@ def add_lora(model: nn.Module, adapter: Adapter, task_type: str | None) -> PeftM
 
 def load_lora(model: nn.Module, folder: Path) -> PeftModel:
     """Put the adapter in `folder` (PEFT's layout) on `model`, frozen."""
-    wrapped = PeftModel.from_pretrained(model, str(folder))  # type: ignore[arg-type]
+    with _quiet():
+        wrapped = PeftModel.from_pretrained(model, str(folder))  # type: ignore[arg-type]
     fuse(wrapped)
     return wrapped
 
@@ -53,6 +58,14 @@ def fuse(model: nn.Module) -> None:
     for module in model.modules():
         if type(module) is Linear:
             module.forward = LeanForward(module)  # type: ignore[method-assign, assignment]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """PEFT asks transformers by an old name; that is no news for the user."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+        yield
 
 
 def linear_names(model: nn.Module) -> list[str]:
