@@ -169,7 +169,7 @@ def test_classification(tiny_bert: Path, tmp_path: Path, adapter: str, epochs: i
     assert ended.returncode == 0, ended.stderr[-3000:]
     document = json.loads(ended.stdout)
     assert document["tuned"]["accuracy"]["value"] > 0.9
-    assert document["solvers"].keys() == {"base", "few_shot", "classic", "tuned"}
+    assert document["solvers"].keys() == {"base", "few_shot", "classic", "majority", "tuned"}
     measured = luthier(tmp_path / "home", "evaluate", document["model"], str(tmp_path / "rows.csv"), "--json")
     assert measured.returncode == 0, measured.stderr[-3000:]
     assert json.loads(measured.stdout)["scores"]["accuracy"]["value"] > 0.9

@@ -66,7 +66,7 @@ def test_the_seed_of_the_split_decides_the_draw(tiny_llama: Path, tmp_path: Path
 
 def test_every_solver_answers_the_same_rows(judged) -> None:
     work, _, found = judged
-    assert list(found) == ["base", "few_shot", "classic", "tuned"]
+    assert list(found) == ["base", "few_shot", "classic", "majority", "tuned"]
     asked = [row.row_id for row in work.rows["test"]]
     for name, scores in found.items():
         assert isinstance(scores, Scores)

@@ -10,7 +10,7 @@ from luthier.objectives.scored import Objective
 
 STRENGTH = 10.0
 """C of a logistic regression: the penalty is ‖W‖² / (2 · C · rows)."""
-ITERATIONS = 200
+ITERATIONS = 100
 
 
 def fit_head(policy: Policy, objective: Objective, batch: Batch) -> None:

@@ -50,8 +50,10 @@ def fit(work: Work, look: Callable[[], str | None]) -> dict[str, Any]:
     optimisation = Plan(recipe.train, policy.trainable(), steps, int(plan.forecast["lanes"]))
     memory = Checkpoints(work.folder / "checkpoints", int(recipe.train.save_steps))
     objective = TABLE[recipe.objective.type](recipe.objective, plan.multi_label)
-    if policy.head is not None and recipe.adapter.type != "head" and newest(memory.folder, "step") is None:
-        fit_head(policy, objective, all_features(work, policy))
+    if policy.head is not None and newest(memory.folder, "step") is None:
+        rows = all_features(work, policy)
+        with work.stages.stage("first head"):
+            fit_head(policy, objective, rows)
     with work.stages.stage("train"):
         start = time.perf_counter()
         telling, losses = Telling(work, steps), RowLosses(work, int(recipe.train.save_steps))

@@ -14,6 +14,7 @@ from luthier.evaluate.answer_space import answer_space
 from luthier.evaluate.classic import NotApplicable, classic
 from luthier.evaluate.constrain import AllowedTokens
 from luthier.evaluate.few_shot import similar
+from luthier.evaluate.majority import majority
 from luthier.evaluate.scorers import score
 from luthier.evaluate.scores import Answer, Scores
 from luthier.evaluate.solvers import generate, likelihood, shown_examples
@@ -25,6 +26,8 @@ from luthier.models.policy import Policy
 
 Found = Scores | NotApplicable
 LIKELIHOOD = "nll"
+FROM_COUNTS = ("classic", "majority")
+"""Baselines without a language model."""
 
 
 def judge(work: Work) -> dict[str, Found]:
@@ -72,14 +75,16 @@ def answers_of(
     work: Work, name: str, tests: list[Example], progress: Callable[[int, int], None]
 ) -> list[Answer] | NotApplicable:
     """What one solver says about the test rows."""
+    if name in FROM_COUNTS and set(work.recipe.evaluate.metrics) == {LIKELIHOOD}:
+        return NotApplicable("it has no likelihoods of text")
+    if name == "majority":
+        return majority(work.rows["train"], tests)
+    if name == "classic":
+        return classic(work.rows["train"], tests)
     if work.recipe.objective.type == "classify":
         from luthier.jobs.judge_classes import class_answers
 
         return class_answers(work, name, tests)
-    if name == "classic":
-        if set(work.recipe.evaluate.metrics) == {LIKELIHOOD}:
-            return NotApplicable("it has no likelihoods of text")
-        return classic(work.rows["train"], tests)
     if name == "few_shot" and work.recipe.objective.type == "pretrain":
         return NotApplicable("plain text asks no questions")
     policy = work.tuned() if name == "tuned" else load_base(work.files, work.device)

@@ -6,7 +6,7 @@ import numpy as np
 
 from luthier.data.example import Example
 from luthier.data.stream import packed, precomputed
-from luthier.evaluate.classic import NotApplicable, classic
+from luthier.evaluate.classic import NotApplicable
 from luthier.evaluate.scores import Answer
 from luthier.evaluate.solvers import by_head, by_label_name, by_neighbours
 from luthier.jobs.batches import Work, label_columns
@@ -23,8 +23,6 @@ def class_answers(work: Work, name: str, tests: list[Example]) -> list[Answer] |
     `base` is the untrained model: the label whose name is most similar to the row. `few_shot` is its nearest
     training rows. Neither is defined where a row can have several labels.
     """
-    if name == "classic":
-        return classic(work.rows["train"], tests)
     if name == "tuned":
         return _tuned(work, tests)
     if work.plan.multi_label:

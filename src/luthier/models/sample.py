@@ -13,27 +13,30 @@ from luthier.data.forest import Row
 from luthier.models.attention import Memory
 from luthier.models.policy import Policy
 
+MEMORY_TOKENS = 16_384
+"""Tokens whose keys and values are held at a time; more rows at once are decoded faster."""
 Allowed = Callable[[int, list[int]], Sequence[int]]
 """(number of the prompt, ids generated so far) → the ids that may come next."""
 
 
 def sample(
     policy: Policy, prompts: Sequence[Sequence[int]], *, max_new_tokens: int, stop_ids: Sequence[int],
-    temperature: float = 0.0, allowed: Allowed | None = None, batch_size: int = 32, seed: int = 0,
+    temperature: float = 0.0, allowed: Allowed | None = None, batch_size: int = 128, seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[list[int]]:  # fmt: skip
     """Continue each prompt until a stop id (not included) or `max_new_tokens`; greedy at temperature 0.
 
-    `allowed` restricts what may come next, row by row. Rows of like length are decoded together; the answers come
-    back in the order of the prompts. Raises nothing on a long prompt: the caller checks the context length.
+    `allowed` restricts what may come next, row by row. Rows of like length are decoded together, at most `batch_size`;
+    the answers come back in the order of the prompts. The caller checks that prompts fit the context.
     """
     answers: list[list[int]] = [[] for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     draw = torch.Generator().manual_seed(seed)
     done = 0
     with policy.evaluating():
-        for start in range(0, len(order), batch_size):
-            numbers = order[start : start + batch_size]
+        while done < len(order):
+            room = len(prompts[order[done]]) + max_new_tokens
+            numbers = order[done : done + max(1, min(batch_size, MEMORY_TOKENS // room))]
             _decode_batch(policy, prompts, numbers, answers, max_new_tokens, set(stop_ids), temperature, allowed, draw)
             done += len(numbers)
             progress(done, len(prompts))

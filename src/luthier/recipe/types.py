@@ -201,7 +201,9 @@ class Evaluate(Part):
 
     metrics: Auto | Annotated[tuple[Metric, ...], Field(min_length=1)] = "auto"
     """The first one decides the verdict."""
-    baselines: tuple[Literal["base", "few_shot", "classic"], ...] = ("base", "few_shot", "classic")
+    baselines: tuple[Literal["base", "few_shot", "classic", "majority"], ...] = (
+        "base", "few_shot", "classic", "majority",
+    )  # fmt: skip
     """What the tuned model must beat; those that do not apply to the task are named in the report."""
     shots: Positive = 4
     """Examples shown by `few_shot`: the most similar training rows of each test row."""

@@ -63,6 +63,8 @@ def _instead(baseline: str) -> list[str]:
             "The classic model does at least as well here and costs next to nothing to run: consider it, or add "
             "training rows."
         ]
+    if baseline == "majority":
+        return ["Nothing was learnt but how often each answer occurs: look for wrong labels, or for better questions."]
     return []
 
 

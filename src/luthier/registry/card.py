@@ -18,6 +18,7 @@ SOLVERS = {
     "base": "base model",
     "few_shot": "few-shot prompting",
     "classic": "classic model",
+    "majority": "most frequent answer",
     "tuned": "**this model**",
 }
 

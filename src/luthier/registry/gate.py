@@ -12,7 +12,10 @@ from luthier.registry.advice import advise_forgetting, advise_task
 from luthier.registry.numbers import change, interval, level, number
 
 Deltas = Mapping[str, Mapping[str, Any]]
-NAMES = {"base": "the base model", "few_shot": "few-shot prompting", "classic": "the classic model"}
+NAMES = {
+    "base": "the base model", "few_shot": "few-shot prompting", "classic": "the classic model",
+    "majority": "the most frequent answer",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ SOLVERS = {
     "base": ("Base model", "the base model"),
     "few_shot": ("Few-shot prompting", "few-shot prompting"),
     "classic": ("Classic model", "a classic model"),
+    "majority": ("Most frequent answer", "the most frequent answer"),
     "tuned": ("Tuned model", "the tuned model"),
 }
 
@@ -149,5 +150,5 @@ def solvers(document: Document) -> dict[str, dict[str, Any]]:
     for name in ("base", "tuned"):
         if not found.get(name):
             found[name] = part(document, name)
-    order = ["base", "few_shot", "classic", *(name for name in found if name not in SOLVERS), "tuned"]
+    order = [*(name for name in SOLVERS if name != "tuned"), *(name for name in found if name not in SOLVERS), "tuned"]
     return {name: found[name] for name in order if found.get(name)}
