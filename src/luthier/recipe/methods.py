@@ -33,7 +33,7 @@ METHODS = {
     ("full", "sft"): Method("all weights on answers", 2e-5, 16, 150, 1, 10, rehearsal=0.05),
     ("full", "pretrain"): Method("all weights on text", 2e-5, 16, 150, 1, 5, rehearsal=0.05),
     ("full", "classify"): Method("a classifier with all weights", 2e-5, 32, 600, 3, 10),
-    ("head", "classify"): Method("a head on a frozen trunk", 2e-3, 256, 0, 5, 5, scales=False),
+    ("head", "classify"): Method("a head on a frozen trunk", 2e-3, 256, 0, 3, 3, scales=False),
 }
 """(adapter, objective) -> its settings. LoRA takes about ten times the rate of all weights, and a little more in short
 fits (Schulman et al. 2025, "LoRA Without Regret")."""
