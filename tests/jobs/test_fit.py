@@ -142,7 +142,7 @@ def test_several_labels_are_learnt(tiny_bert: Path, tmp_path: Path) -> None:
     assert work.plan.multi_label
     fit(work, go_on)
     losses = [loss for _, _, loss in runs.metrics(home, work.plan.run_id, "loss")]
-    assert losses[0] == pytest.approx(np.log(2), rel=1e-4)
+    assert losses[0] < 0.9 * np.log(2), "the first head is better than one that knows nothing"
     assert losses[-1] < 0.9 * losses[0]
 
 
