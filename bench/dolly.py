@@ -1,6 +1,6 @@
 """Does LoRA on a real instruction set lower the held-out likelihood loss, and how fast is it trained?
 
-    python bench/dolly.py --data dolly.jsonl [--steps 60]
+    python bench/dolly.py --data dolly.jsonl [--steps 12]
 
 Does the whole job with SmolLM2-135M and a bound on its steps, and writes bench/results/dolly.json.
 """
@@ -22,8 +22,9 @@ RECIPE = """
 name: dolly
 base_model: smollm2-135m-instruct
 data: {{path: {data}, type: alpaca, field_instruction: instruction, field_input: context, field_output: response}}
+splits: {{validation: 0.02}}
 train: {{max_steps: {steps}, batch_size: 16, learning_rate: 1e-3, sequence_len: 512, truncation: right}}
-evaluate: {{metrics: [nll], baselines: [base], forgetting: false}}
+evaluate: {{metrics: [nll], baselines: [base], forgetting: false, max_rows: 150}}
 """
 
 
@@ -31,7 +32,7 @@ def main() -> None:
     """Run it, print what came out."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--data", type=Path, required=True)
-    options.add_argument("--steps", type=int, default=60)
+    options.add_argument("--steps", type=int, default=12)
     asked = options.parse_args()
     before = gemm()
     with tempfile.TemporaryDirectory() as scratch:
