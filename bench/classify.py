@@ -24,6 +24,8 @@ from pathlib import Path
 import numpy as np
 from demo import gemm
 
+from luthier.models.locate import locate
+
 ROOT = Path(__file__).resolve().parents[1]
 MODEL, SLICE = "all-minilm-l6-v2", 40
 """The encoder; optimizer steps of a slice."""
@@ -121,6 +123,8 @@ def trained(home: Path, asked: argparse.Namespace) -> dict:
     before = gemm()
     done = luthier(home, "run", recipe, "--fresh")
     middle = gemm()
+    accuracy = done["tuned"]["accuracy"]["value"]
+    print(f"Luthier, all weights: {accuracy:.4f} after {done['actual']['steps']} steps", flush=True)
     folder = home.parent
     peer = trainer(asked, home, folder, {"epochs": asked.epochs})
     ratios = []
@@ -143,7 +147,7 @@ def trained(home: Path, asked: argparse.Namespace) -> dict:
 
 def trainer(asked: argparse.Namespace, home: Path, folder: Path, extent: dict) -> dict:
     """The peer on the same files, with the setting at which it was best."""
-    (model,) = {path.parent for path in (home / "cache" / "models").rglob("config.json")}
+    model = locate(MODEL, home / "cache" / "models").folder
     rows = {name: read(asked.data / f"{name}.csv") for name in ("train", "test")}
     job = {"model": str(model), "folder": str(folder / "peer"), "labels": sorted({row[1] for row in rows["train"]}),
            "sequence_len": 512, "batch_size": 32, "learning_rate": 2e-4, **rows, **extent}  # fmt: skip

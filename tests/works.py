@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from luthier.jobs.batches import Work
 from luthier.jobs.prepare import Ready, data_part, get_ready
 from luthier.jobs.reporting import Stages
+from luthier.jobs.workbench import Work
 from luthier.jobs.workspace import RunPlan
 from luthier.store import Home, runs
 

@@ -9,8 +9,8 @@ from works import classes, ready_of, work_of
 
 from luthier.evaluate.classic import NotApplicable
 from luthier.evaluate.scores import Sample, Scores
-from luthier.jobs.batches import Work
 from luthier.jobs.document import about_part, curves, fit_part, scores_part, verdict_part
+from luthier.jobs.workbench import Work
 from luthier.store import Home, runs
 
 ROWS = 60

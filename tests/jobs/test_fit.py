@@ -12,8 +12,9 @@ from works import CHATS, SEVERAL, Events, classes, ready_of, recipe, work_of
 
 from luthier.data.example import Example
 from luthier.errors import DataError
-from luthier.jobs.batches import Work, class_weights, label_columns
+from luthier.jobs.feeds.classes import class_weights, label_columns
 from luthier.jobs.fit import fit
+from luthier.jobs.workbench import Work
 from luthier.recipe import Recipe
 from luthier.store import Home, runs
 
@@ -129,7 +130,7 @@ def test_a_frozen_trunk_is_run_once_a_row(tiny_bert: Path, tmp_path: Path) -> No
     for events in (first, second):
         work = work_of(ready_of(path, home), home, events)
         results.append((fit(work, go_on)["steps"], learnt(work)))
-    names = ["features (train)", "features (validation)", "features (test)"]
+    names = ["features (train)", "features (validation)"]
     assert [name for name in first.of("progress") if name in names] == names
     assert not [name for name in second.of("progress") if name in names]
     assert results[0] == results[1]

@@ -9,9 +9,9 @@ from works import CHATS, SEVERAL, TEXTS, Events, classes, ready_of, recipe, work
 
 from luthier.evaluate.classic import NotApplicable
 from luthier.evaluate.scores import Answer, Scores
-from luthier.jobs.batches import Work
 from luthier.jobs.fit import fit
 from luthier.jobs.judge import answers_of, judge, test_rows, values
+from luthier.jobs.workbench import Work
 from luthier.store import Home
 
 test_rows.__test__ = False  # a name of the job, not a test

@@ -108,7 +108,6 @@ def test_a_fingerprint_depends_on_values_only() -> None:
     plain = from_mapping({"base_model": "m", "data": "d", "adapter": {"lora_alpha": 32}})
     assert fingerprint(plain) == fingerprint(from_mapping({"data": ["d"], "base_model": "m", "adapter": "lora"}))
     assert fingerprint(plain) != fingerprint(from_mapping({"base_model": "m", "data": "e"}))
-    assert fingerprint(plain) == "c0064725991456e088d1419758fc6a6c8a11e7ece83c3460586f0e2df96b5c56"
 
 
 def test_a_difference_names_key_old_and_new() -> None:

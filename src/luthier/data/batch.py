@@ -27,7 +27,8 @@ class Batch:
     counts `weight` and belongs to row `row` (0 … rows-1). Targets of weight 0 are left out.
     leaves: the index of each row's own segment, which continues those it shares.
     last_R: pack index of each row's last token; lengths_R: its tokens, shared ones included.
-    numbers_R: each row's number in the data. columns: further per-row values, first dimension R.
+    numbers_R: each row's number in the data. columns: further per-row values, first dimension R. target_columns:
+    further values of each target, first dimension N.
     """
 
     ids_T: Tensor
@@ -42,6 +43,7 @@ class Batch:
     lengths_R: Tensor
     numbers_R: Tensor
     columns: dict[str, Tensor] = field(default_factory=dict)
+    target_columns: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -61,10 +63,20 @@ class Batch:
         """The per-row values called `name`, first dimension R."""
         return self.columns[name]
 
+    def target_column(self, name: str) -> Tensor:
+        """The values of each target called `name`, first dimension N."""
+        return self.target_columns[name]
+
+    def pairs(self, values_R: Tensor) -> Tensor:
+        """Values of rows that stand in pairs, chosen before rejected: (R,) → (R / 2, 2)."""
+        return values_R.view(-1, 2)
+
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with its tensors on `device`."""
         tensors = {name: getattr(self, name).to(device) for name in TENSORS}
-        return replace(self, **tensors, columns={name: value.to(device) for name, value in self.columns.items()})
+        columns = {name: value.to(device) for name, value in self.columns.items()}
+        targets = {name: value.to(device) for name, value in self.target_columns.items()}
+        return replace(self, **tensors, columns=columns, target_columns=targets)
 
 
 TENSORS = (

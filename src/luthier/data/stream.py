@@ -79,15 +79,21 @@ class Stream:
 
 
 def packed(
-    rows: Rows, budget: int, columns: Mapping[str, np.ndarray] | None = None, share_prefix: bool = False, lanes: int = 1
-) -> MakeBatches:
-    """Batches of tokens, cut into micro-batches of at most `budget` tokens, enough of them for `lanes`."""
-    lengths = rows.lengths
+    rows: Rows, budget: int, columns: Mapping[str, np.ndarray] | None = None, share_prefix: bool = False,
+    lanes: int = 1, together: int = 1,
+) -> MakeBatches:  # fmt: skip
+    """Batches of tokens, cut into micro-batches of at most `budget` tokens, enough of them for `lanes`.
+
+    With `together`, the numbers are those of units of so many consecutive rows, which stay in one micro-batch:
+    unit u is rows u·together … (u + 1)·together - 1.
+    """
+    lengths = rows.lengths.reshape(-1, together).sum(1)
 
     def make(numbers: Sequence[int]) -> list[Batch]:
         own = [int(lengths[i]) for i in numbers]
         parts = cut(own, budget) if lanes == 1 else spread(own, budget, lanes)
-        return [pack([Row(*rows.row(numbers[i]), numbers[i]) for i in part], columns, share_prefix) for part in parts]
+        units = [[numbers[i] * together + k for i in part for k in range(together)] for part in parts]
+        return [pack([Row(*rows.row(i), i) for i in unit], columns, share_prefix) for unit in units]
 
     return make
 

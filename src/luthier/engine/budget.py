@@ -59,7 +59,7 @@ def row_operations(recipe: Recipe, facts: Facts) -> float:
     model, data = facts.model, facts.data
     trunk = model.num_parameters - model.vocab_size * model.hidden_size
     head = 0 if recipe.objective.type == "classify" else model.vocab_size * model.hidden_size
-    each = {"head": 2, "lora": 4, "full": 6}[recipe.adapter.type]
+    each = 2 + {"head": 0, "lora": 2, "full": 4}[recipe.adapter.type] * trained_share(recipe, facts)
     return each * (trunk * data.mean_tokens + head * data.mean_trained_tokens)
 
 
@@ -96,12 +96,20 @@ def fixed_bytes(recipe: Recipe, facts: Facts) -> float:
 
 def trained_parameters(recipe: Recipe, facts: Facts) -> int:
     """How many weights are trained; a head's few are not counted."""
-    return {"head": 0, "lora": lora_parameters(recipe, facts), "full": facts.model.num_parameters}[recipe.adapter.type]
+    whole = {"head": 0, "lora": lora_parameters(recipe, facts), "full": facts.model.num_parameters}
+    return int(whole[recipe.adapter.type] * trained_share(recipe, facts))
+
+
+def trained_share(recipe: Recipe, facts: Facts) -> float:
+    """The share of the transformer blocks that are trained."""
+    layers = recipe.adapter.num_layers
+    return 1.0 if layers == "all" else min(1.0, layers / facts.model.num_layers)
 
 
 def token_bytes(recipe: Recipe, facts: Facts) -> float:
     """What a token of a micro-batch adds while its gradient is taken; a frozen trunk keeps nothing."""
-    kept = 2 if recipe.adapter.type == "head" else facts.model.num_layers * ACTIVATIONS_PER_LAYER
+    trained = facts.model.num_layers * trained_share(recipe, facts)
+    kept = 2 if recipe.adapter.type == "head" else max(2, trained * ACTIVATIONS_PER_LAYER)
     return 4.0 * kept * facts.model.hidden_size
 
 

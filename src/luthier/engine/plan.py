@@ -12,11 +12,15 @@ from torch import Tensor, nn
 from luthier.data.batch import Batch
 from luthier.engine import world
 from luthier.engine.schedule import share
+from luthier.engine.seams import Gradients, Seams
 from luthier.errors import TrainingError
 from luthier.models.lanes import side_by_side
 from luthier.models.policy import Policy
 from luthier.objectives.scored import Objective, Scored
 from luthier.recipe.types import Train
+
+MEMORY = "memory"
+"""What the names of the seams' tensors begin with in a checkpoint."""
 
 
 class Plan:
@@ -26,8 +30,11 @@ class Plan:
     its learning rate is a number. `parameters` are those that require gradients, by name.
     """
 
-    def __init__(self, settings: Train, parameters: dict[str, nn.Parameter], steps: int, lanes: int = 1) -> None:
+    def __init__(
+        self, settings: Train, parameters: dict[str, nn.Parameter], steps: int, lanes: int = 1, seams: Seams = Seams()
+    ) -> None:
         self.settings, self.parameters, self.steps, self.lanes = settings, parameters, steps, lanes
+        self.seams = seams
         matrices = [p for p in parameters.values() if p.ndim > 1]
         vectors = [p for p in parameters.values() if p.ndim <= 1]
         groups = [
@@ -48,10 +55,8 @@ class Plan:
         They are added in the order of the micro-batches, so the sum does not depend on which lane was faster.
         """
 
-        def gradient(batch: Batch) -> tuple[Scored, Sequence[Tensor | None]]:
-            scored = objective.score(policy, batch)
-            loss = torch.stack([term.sum() / (units[name] or 1.0) for name, term in scored.terms.items()]).sum()
-            return scored, torch.autograd.grad(loss, list(self.parameters.values()), allow_unused=True)
+        def gradient(batch: Batch) -> tuple[Scored, Gradients]:
+            return self.seams.gradient(policy, objective, batch, units, self.parameters)
 
         for scored, gradients in side_by_side(gradient, batches, self.lanes):
             for parameter, own in zip(self.parameters.values(), gradients, strict=True):
@@ -66,6 +71,8 @@ class Plan:
         """
         gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
         world.add_gradients(gradients)
+        for act in self.seams.after_backward:
+            act(step, self.parameters)
         norm = nn.utils.get_total_norm(gradients)
         if not math.isfinite(norm):
             raise TrainingError(f"the gradient of step {step + 1} is {float(norm)}")
@@ -75,12 +82,14 @@ class Plan:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
+        for act in self.seams.after_step:
+            act(step, self.parameters)
         self.optimizer.zero_grad()
         return {"grad_norm": float(norm), "learning_rate": rate}
 
     def state(self) -> dict[str, Tensor]:
-        """AdamW's state as named tensors: `<parameter>/<exp_avg | exp_avg_sq | step>`."""
-        state: dict[str, Tensor] = {}
+        """AdamW's state as named tensors, `<parameter>/<exp_avg | exp_avg_sq | step>`, and the seams' memory."""
+        state = {f"{MEMORY}/{name}": value for name, value in self.seams.memory.items()}
         for name, parameter in self.parameters.items():
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 state[f"{name}/{key}"] = value
@@ -90,5 +99,8 @@ class Plan:
         """Put `state()` of an earlier process back."""
         for key, value in state.items():
             name, _, field = key.rpartition("/")
+            if name == MEMORY:
+                self.seams.memory[field].copy_(value)
+                continue
             entry: dict[str, Any] = self.optimizer.state[self.parameters[name]]
             entry[field] = value.clone()

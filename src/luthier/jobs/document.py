@@ -11,8 +11,8 @@ from luthier.evaluate.classic import NotApplicable
 from luthier.evaluate.failures import breakdown, slices
 from luthier.evaluate.paired import best_baseline, compare
 from luthier.evaluate.scores import Scores
-from luthier.jobs.batches import Work
 from luthier.jobs.judge import Found, values
+from luthier.jobs.workbench import Work
 from luthier.registry.gate import decide
 from luthier.store import runs
 

@@ -16,12 +16,12 @@ from luthier.engine.budget import forecast
 from luthier.errors import DataError, ModelError
 from luthier.evaluate.classic import NotApplicable
 from luthier.evaluate.scorers import score
-from luthier.jobs.batches import Work
 from luthier.jobs.judge import answers_of, test_rows, values
 from luthier.jobs.machine import machine_facts
 from luthier.jobs.prepare import data_facts, model_facts, renderer_of
 from luthier.jobs.reporting import Reporter, Stages
 from luthier.jobs.rows import render_split, rendering_of
+from luthier.jobs.workbench import Work
 from luthier.jobs.workspace import RunPlan, read_plan
 from luthier.models.locate import locate
 from luthier.recipe import DataEntry, Facts, Recipe

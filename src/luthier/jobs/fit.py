@@ -10,19 +10,17 @@ from typing import Any
 
 import torch
 
-from luthier.data.stream import Stream
 from luthier.engine.checkpoint import Checkpoints, best_step, load_best, newest
-from luthier.engine.first_head import fit_head
 from luthier.engine.hooks import Announce, Budget, Clock, Control, Patience, Validate
 from luthier.engine.loop import Hook, train
 from luthier.engine.plan import Plan
-from luthier.jobs.batches import Work, all_features, batches_of
+from luthier.jobs.feeds import TABLE
+from luthier.jobs.feeds.feed import Measure
 from luthier.jobs.hardest import RowLosses
+from luthier.jobs.workbench import Work
 from luthier.jobs.workspace import FIT, whole_folder
 from luthier.models.load import make_policy, save_policy
-from luthier.models.policy import Policy
-from luthier.objectives import TABLE
-from luthier.recipe import Recipe, parse_time, rehearsed, total_steps
+from luthier.recipe import Recipe, parse_time, total_steps
 from luthier.store import runs
 from luthier.store.files import read_json, write_json
 
@@ -41,29 +39,22 @@ def fit(work: Work, look: Callable[[], str | None]) -> dict[str, Any]:
     with work.stages.stage("load"):
         policy = make_policy(work.files, recipe.adapter, tuple(plan.labels), plan.multi_label, recipe.train.seed,
                              recipe.machine.device)  # fmt: skip
-    make, measure = batches_of(work, policy)
+    feed = TABLE[recipe.objective.type](work, policy)
     steps = total_steps(recipe, len(work.rows["train"]))
-    count = len(work.rows["train"]) + rehearsed(recipe, len(work.rows["train"]))
-    total = min(steps * int(recipe.train.batch_size), round(count * float(recipe.train.num_epochs)))
-    stream = Stream(make["train"], count, int(recipe.train.batch_size), total, recipe.train.seed,
-                    plan.dataset_version)  # fmt: skip
-    optimisation = Plan(recipe.train, policy.trainable(), steps, int(plan.forecast["lanes"]))
+    optimisation = Plan(recipe.train, policy.trainable(), steps, int(plan.forecast["lanes"]), feed.seams)
     memory = Checkpoints(work.folder / "checkpoints", int(recipe.train.save_steps))
-    objective = TABLE[recipe.objective.type](recipe.objective, plan.multi_label)
-    if policy.head is not None and newest(memory.folder, "step") is None:
-        rows = all_features(work, policy)
-        with work.stages.stage("first head"):
-            fit_head(policy, objective, rows)
+    if newest(memory.folder, "step") is None:
+        feed.begin()
     with work.stages.stage("train"):
         start = time.perf_counter()
         telling, losses = Telling(work, steps), RowLosses(work, int(recipe.train.save_steps))
         hooks: list[Hook] = [
-            *_hooks(work, memory, measure, steps),
+            *_hooks(work, memory, feed.measure, steps),
             losses,
             Announce(memory, steps, telling),
             Control(look),
         ]
-        outcome = train(policy, objective, stream, optimisation, memory, hooks)
+        outcome = train(policy, feed.objective, feed.source, optimisation, memory, hooks)
         telling.log()
         losses.write()
         wall = time.perf_counter() - start
@@ -92,7 +83,7 @@ def peak_memory() -> int:
 def _hooks(
     work: Work,
     memory: Checkpoints,
-    measure: Callable[[Policy], dict[str, float]],
+    measure: Measure,
     steps: int,
 ) -> list[Hook]:
     settings = work.recipe.train

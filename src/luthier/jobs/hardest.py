@@ -7,7 +7,7 @@ from typing import Any
 from luthier.data.example import Example
 from luthier.engine.report import Report
 from luthier.evaluate.questions import asked
-from luthier.jobs.batches import Work
+from luthier.jobs.workbench import Work
 from luthier.models.policy import Policy
 from luthier.store.files import read_json, write_json
 

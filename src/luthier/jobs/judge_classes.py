@@ -9,9 +9,10 @@ from luthier.data.stream import packed, precomputed
 from luthier.evaluate.classic import NotApplicable
 from luthier.evaluate.scores import Answer
 from luthier.evaluate.solvers import by_head, by_label_name, by_neighbours
-from luthier.jobs.batches import Work, label_columns
+from luthier.jobs.feeds.classes import label_columns
 from luthier.jobs.prepare import renderer_of
 from luthier.jobs.rows import Rendering, render_split
+from luthier.jobs.workbench import Work
 from luthier.models.features import features
 from luthier.models.load import load_base
 from luthier.models.policy import Policy

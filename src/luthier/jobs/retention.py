@@ -18,9 +18,9 @@ from luthier.evaluate import retention
 from luthier.evaluate.scorers import score
 from luthier.evaluate.scores import Answer, Scores
 from luthier.evaluate.solvers import likelihood
-from luthier.jobs.batches import Work
 from luthier.jobs.prepare import renderer_of
 from luthier.jobs.rows import Rendering, render_split
+from luthier.jobs.workbench import Work
 from luthier.models.load import load_base
 from luthier.models.policy import Policy
 from luthier.models.score import row_nll

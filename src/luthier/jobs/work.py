@@ -11,7 +11,6 @@ from luthier.data import version
 from luthier.errors import LuthierError
 from luthier.evaluate.report import write_report
 from luthier.jobs import document as parts
-from luthier.jobs.batches import Work
 from luthier.jobs.fit import fit
 from luthier.jobs.hardest import hardest
 from luthier.jobs.judge import judge
@@ -19,6 +18,7 @@ from luthier.jobs.prepare import renderer_of
 from luthier.jobs.reporting import Reporter, Stages
 from luthier.jobs.retention import forgetting
 from luthier.jobs.rows import render_split, rendering_of
+from luthier.jobs.workbench import Work
 from luthier.jobs.workspace import DOCUMENT, read_plan
 from luthier.models.locate import locate
 from luthier.models.merge import merge_difference

@@ -13,7 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 from luthier.errors import ModelError
 from luthier.models import attention
-from luthier.models.adapt.lora import add_lora, load_lora
+from luthier.models.adapt.table import ADD, load_adapter
 from luthier.models.heads import Head, HeadConfig
 from luthier.models.locate import ModelFiles
 from luthier.models.policy import Policy, position_offset
@@ -41,10 +41,7 @@ def make_policy(files: ModelFiles, adapter: Adapter, labels: tuple[str, ...] = (
     """
     policy = load_base(files, device)
     torch.manual_seed(seed)
-    if adapter.type == "lora":
-        policy.wrapped = add_lora(policy.wrapped, adapter, "CAUSAL_LM" if policy.lm_head else "FEATURE_EXTRACTION")
-    if adapter.type == "full":
-        policy.wrapped.requires_grad_(True)
+    ADD[adapter.type](policy, adapter)
     if labels:
         policy.head = Head(head_config(policy, labels, multi_label)).to(device)
     return policy
@@ -85,7 +82,7 @@ def load_policy(files: ModelFiles, folder: Path, device: str = "cpu") -> Policy:
         )  # fmt: skip
     policy = _read(folder, files, device) if (folder / FULL).exists() else load_base(files, device)
     if (folder / "adapter_config.json").exists():
-        policy.wrapped = load_lora(policy.wrapped, folder)
+        load_adapter(policy, folder)
     if (folder / "head.json").exists():
         policy.head = Head.load(folder).to(device)
     policy.train(False)

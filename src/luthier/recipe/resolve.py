@@ -88,6 +88,10 @@ def misfits(recipe: Recipe, facts: Facts) -> Iterator[Fault]:
     if length != "auto" and length > context:
         what = f"`train.sequence_len` is {length}, but `{model.name}` reads {context} tokens"
         yield Fault(("train", "sequence_len"), what, f"Write at most {context}, or `auto`")
+    layers = recipe.adapter.num_layers
+    if layers != "all" and layers > model.num_layers:
+        what = f"`adapter.num_layers` is {layers}, but `{model.name}` has {model.num_layers} transformer blocks"
+        yield Fault(("adapter", "num_layers"), what, f"Write at most {model.num_layers}, or `all`")
     if recipe.evaluate.constrain == "json" and not data.answers_are_json:
         what = "`evaluate.constrain` is `json`, but not every answer in the data is a JSON object"
         yield Fault(("evaluate", "constrain"), what, "Leave it out")

@@ -8,7 +8,7 @@ from typing import get_args
 from luthier.recipe.accepts import Key, dotted, fields
 from luthier.recipe.faults import Fault, refuse
 from luthier.recipe.foreign import VALUES
-from luthier.recipe.types import Metric, Part, Recipe, Train
+from luthier.recipe.types import Adapter, Metric, Part, Recipe, Train
 
 
 def check(recipe: Recipe, where: str = "recipe") -> None:
@@ -59,10 +59,10 @@ def _method(recipe: Recipe) -> Iterator[Fault]:
             f"`adapter: head` trains a classifier, but `objective` is `{objective}`",
             "Write `objective: classify`, or `adapter: lora`",
         )
-    if adapter != "lora":
-        for name in _changed(recipe.adapter):
-            if name != "type":
-                yield _no_effect(("adapter", name), "`adapter: lora`")
+    for name in _changed(recipe.adapter):
+        if adapter not in READ_BY.get(name, ("lora",)):
+            needs = " or ".join(f"`adapter: {kind}`" for kind in READ_BY.get(name, ("lora",)))
+            yield _no_effect(("adapter", name), needs)
     if objective != "classify":
         for name in _changed(recipe.objective):
             if name != "type":
@@ -91,6 +91,9 @@ def _budget(recipe: Recipe) -> Iterator[Fault]:
         )
 
 
+READ_BY: dict[str, tuple[str, ...]] = {"type": get_args(Adapter.model_fields["type"].annotation),
+                                        "num_layers": ("lora", "full")}  # fmt: skip
+"""Which adapters read a key of the section; those that are not listed, LoRA alone."""
 CLASSIFY = ("accuracy", "macro_f1")
 MEASURED: dict[str, tuple[str, ...]] = {"classify": CLASSIFY, "pretrain": ("nll",), "sft": get_args(Metric)}
 

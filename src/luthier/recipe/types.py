@@ -126,6 +126,8 @@ class Adapter(Part):
 
     type: Literal["lora", "full", "head"] = "lora"
     """`lora`: low-rank adapters; `full`: every weight; `head`: a classification head on a frozen trunk."""
+    num_layers: Literal["all"] | Positive = "all"
+    """`lora` and `full`: train only the last so many transformer blocks. Backward passes end at the first of them."""
     lora_r: Positive = 16
     """The rank of the LoRA matrices."""
     lora_alpha: Above0 = 32.0

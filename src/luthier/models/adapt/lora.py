@@ -19,6 +19,7 @@ from peft.tuners.lora import Linear
 from torch import Tensor, nn
 
 from luthier.errors import ModelError
+from luthier.models.adapt.blocks import adapted, blocks_of
 from luthier.recipe.types import Adapter
 
 
@@ -28,9 +29,14 @@ def add_lora(model: nn.Module, adapter: Adapter, task_type: str | None) -> PeftM
     Raises ModelError where no layer has one of the names in `lora_target_modules`.
     """
     targets: Any = adapter.lora_target_modules
+    layers = None
+    if adapter.num_layers != "all":
+        layers = list(adapted(model, adapter))
+        targets = linear_names(blocks_of(model)) if targets == "all-linear" else targets
     config = LoraConfig(
         r=adapter.lora_r, lora_alpha=adapter.lora_alpha, lora_dropout=adapter.lora_dropout,  # type: ignore[arg-type]
         target_modules=targets if isinstance(targets, str) else list(targets), task_type=task_type,
+        layers_to_transform=layers,
     )  # fmt: skip
     try:
         with _quiet():

@@ -1,0 +1,6 @@
+"""What each objective learns from: a file each, in one TABLE."""
+
+from luthier.jobs.feeds.feed import Feed
+from luthier.jobs.feeds.table import TABLE
+
+__all__ = ["TABLE", "Feed"]

@@ -1,0 +1,40 @@
+"""What a fit is handed: batches, how they are scored, and how progress is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from luthier.data.stream import MakeBatches, Stream
+from luthier.engine.loop import Source
+from luthier.engine.seams import Seams
+from luthier.jobs.workbench import Work
+from luthier.models.policy import Policy
+from luthier.objectives import Objective
+from luthier.recipe import total_steps
+
+Measure = Callable[[Policy], dict[str, float]]
+"""The policy → metrics on the validation split; none where there is no such split."""
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What an objective learns from, and how.
+
+    `begin` runs once, before the first step of a run and not when it is resumed.
+    """
+
+    source: Source
+    objective: Objective
+    measure: Measure
+    begin: Callable[[], None] = lambda: None
+    seams: Seams = field(default_factory=Seams)
+
+
+def shuffled(work: Work, make: MakeBatches, count: int) -> Stream:
+    """`count` training rows, shuffled anew each epoch, for as many steps as the recipe has."""
+    train = work.recipe.train
+    batch_size = int(train.batch_size)
+    steps = total_steps(work.recipe, len(work.rows["train"]))
+    total = min(steps * batch_size, round(count * float(train.num_epochs)))
+    return Stream(make, count, batch_size, total, train.seed, work.plan.dataset_version)

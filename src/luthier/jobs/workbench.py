@@ -1,0 +1,41 @@
+"""What a run works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from luthier.data.example import Example
+from luthier.data.rendered import Rendered
+from luthier.jobs.reporting import Stages
+from luthier.jobs.workspace import RunPlan
+from luthier.models.load import load_policy
+from luthier.models.locate import ModelFiles
+from luthier.models.policy import Policy
+from luthier.recipe import Recipe
+from luthier.store import Home
+
+Split = str
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run works with: its plan, folder, base model, rows and token ids by split."""
+
+    home: Home
+    plan: RunPlan
+    recipe: Recipe
+    folder: Path
+    files: ModelFiles
+    rows: dict[Split, list[Example]]
+    rendered: dict[Split, Rendered]
+    stages: Stages
+
+    @property
+    def device(self) -> str:
+        """Where models live."""
+        return self.recipe.machine.device
+
+    def tuned(self) -> Policy:
+        """The policy that the run has trained."""
+        return load_policy(self.files, self.folder / "adapter", self.device)
