@@ -99,6 +99,7 @@ def distance(a: Tensor, b: Tensor) -> float:
 def objective_cases() -> dict[str, Callable[[Path, Path], tuple[Policy, Objective, Make]]]:
     """Every objective of the TABLE with the policies it is meant for."""
     lora, head, full = Adapter(lora_r=4, lora_alpha=8.0), Adapter(type="head"), Adapter(type="full")
+    prefix, prompt = (Adapter(type=kind, num_virtual_tokens=5) for kind in ("prefix", "prompt"))  # type: ignore[arg-type]
     exclusive = {"label": np.array([0, 1, 2, 0, 1, 2]), "row_weight": np.ones(6, np.float32)}
     several = exclusive | {"label": np.array([[1, 0, 1]] * 3 + [[0, 1, 0]] * 3, np.float32)}
 
@@ -109,6 +110,14 @@ def objective_cases() -> dict[str, Callable[[Path, Path], tuple[Policy, Objectiv
         "sft, lora": lambda llama, bert: (language_policy(llama), build("sft"), batch_maker(language_rows())),
         "sft, shared prefix": lambda llama, bert: (
             language_policy(llama), build("sft"), batch_maker(language_rows(shared=20), share_prefix=True)),
+        "sft, prefix": lambda llama, bert: (
+            language_policy(llama, prefix), build("sft"), batch_maker(language_rows(shared=20), share_prefix=True)),
+        "sft, prompt": lambda llama, bert: (
+            language_policy(llama, prompt), build("sft"), batch_maker(language_rows(shared=20), share_prefix=True)),
+        "classify, prefix on an encoder": lambda llama, bert: (
+            class_policy(bert, prefix), build("classify"), batch_maker(language_rows(90), exclusive)),
+        "classify, prompt on an encoder": lambda llama, bert: (
+            class_policy(bert, prompt), build("classify"), batch_maker(language_rows(90), exclusive)),
         "pretrain, full": lambda llama, bert: (
             language_policy(llama, full), build("pretrain"), batch_maker(language_rows())),
         "classify, head on an encoder": lambda llama, bert: (

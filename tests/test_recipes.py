@@ -38,7 +38,7 @@ def made_ready(name: str, home: Home, llama: Path, *overrides: str) -> Ready:
 
 def test_there_are_recipes_for_each_kind_of_adapter() -> None:
     used = {load(path).recipe.adapter.type for name, path in RECIPES.items() if name.startswith("recipes/")}
-    assert used == {"lora", "head", "full"}
+    assert used == {"lora", "head", "full", "prefix", "prompt"}
     assert {path.suffix for path in RECIPES.values()} == {".yaml"}
     assert len({load(path).recipe.name for path in RECIPES.values()}) == len(RECIPES)
 

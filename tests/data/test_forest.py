@@ -122,5 +122,5 @@ def test_a_batch_moves_with_all_it_has() -> None:
 
 def seen(segments: list[Segment], leaf: int) -> list[tuple[int, int]]:
     """The spans from the root to a row's own segment."""
-    start, end, parent = segments[leaf]
+    start, end, parent, _ = segments[leaf]
     return [*([] if parent is None else seen(segments, parent)), (start, end)]

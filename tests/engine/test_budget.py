@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luthier.engine.budget import Forecast, forecast
+from luthier.engine.budget import Forecast, forecast, trained_parameters
 from luthier.recipe import DataFacts, Facts, MachineFacts, ModelFacts, from_mapping, resolve
 
 MACHINE = MachineFacts(cores=2, memory_bytes=24_000_000_000, device="cpu", gemm_gflops=180.0)
@@ -129,3 +129,21 @@ def test_more_memory_never_means_smaller_micro_batches() -> None:
     assert tokens == sorted(tokens)
     assert tokens[0] == 64
     assert tokens[-1] == 1024
+
+
+def test_virtual_tokens_are_few_weights_and_as_much_work_as_lora() -> None:
+    prefix, prompt, lora = (foretold(adapter=kind, **FIXED) for kind in ("prefix", "prompt", "lora"))
+    assert prefix.seconds == prompt.seconds == lora.seconds
+    assert prompt.peak_memory_bytes < prefix.peak_memory_bytes
+    recipe = from_mapping({"base_model": "m", "data": "d", "adapter": {"type": "prefix", "num_virtual_tokens": 7}})
+    assert trained_parameters(recipe, FACTS) == 7 * 30 * 2 * 576
+
+
+def test_each_row_of_an_encoder_has_virtual_tokens_of_its_own() -> None:
+    few, many = (
+        foretold(replace(FACTS, model=replace(SMOLLM, kind="encoder"), data=CLASSES), objective="classify",
+                 adapter={"type": "prompt", "num_virtual_tokens": count}, **FIXED)
+        for count in (1, 182)
+    )  # fmt: skip
+    assert many.seconds == pytest.approx(few.seconds * (180.5 + 182) / 181.5)
+    assert many.tokens == few.tokens

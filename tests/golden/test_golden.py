@@ -47,6 +47,9 @@ class Case:
 CASES = {
     "sft, lora": Case("sft", "llama", "lora", 1e-2, shared=20),
     "sft, full": Case("sft", "llama", "full", 1e-3, shared=20),
+    "sft, prefix": Case("sft", "llama", "prefix", 1e-1, shared=20),
+    "sft, prompt": Case("sft", "llama", "prompt", 1e-1, shared=20),
+    "classify, prompt": Case("classify", "bert", "prompt", 1e-2),
     "pretrain, full": Case("pretrain", "llama", "full", 1e-3),
     "classify, head": Case("classify", "bert", "head", 1e-1),
     "classify, lora": Case("classify", "bert", "lora", 1e-2),

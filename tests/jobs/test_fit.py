@@ -137,6 +137,27 @@ def test_a_frozen_trunk_is_run_once_a_row(tiny_bert: Path, tmp_path: Path) -> No
     assert results[0][1].keys() == {"head.safetensors"}
 
 
+@pytest.mark.parametrize("kind", ["prefix", "prompt"])
+def test_virtual_tokens_are_learnt_and_go_on_after_a_pause(kind: str, tiny_llama: Path, tmp_path: Path) -> None:
+    plain, paused = (
+        work_of(ready_of(recipe(tmp_path / name, tiny_llama, CHATS, adapter=kind, train=SHORT), home), home)
+        for name, home in ((name, Home(tmp_path / "home" / name)) for name in "ab")
+    )
+    fit(plain, go_on)
+    assert fit(paused, stop_after(4)) == {"stopped": "paused"}
+    assert fit(paused, go_on)["trained_parameters"] == 20 * 32 * (2 if kind == "prefix" else 1)
+    assert learnt(paused) == learnt(plain)
+
+
+def test_a_classifier_begins_with_the_best_head_on_its_own_virtual_tokens(tiny_bert: Path, tmp_path: Path) -> None:
+    """What the untouched trunk says is kept apart from what it says behind them."""
+    home = Home(tmp_path / "home")
+    for number, kind in enumerate(("head", "prompt", "prefix")):
+        work = work_of(ready_of(classes(tmp_path / kind, tiny_bert, adapter=kind, train=SHORT), home), home)
+        fit(work, go_on)
+        assert len([*home.cache("features").iterdir()]) == 2 + number
+
+
 def test_several_labels_are_learnt(tiny_bert: Path, tmp_path: Path) -> None:
     home, quick = Home(tmp_path / "home"), {"num_epochs": 10, "learning_rate": 0.3, "eval_steps": 100}
     work = work_of(ready_of(classes(tmp_path, tiny_bert, SEVERAL, train=quick), home), home)

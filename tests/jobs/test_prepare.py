@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from works import CHATS, CLASSES, TEXTS, classes, ready_of, recipe
+from works import CHATS, CLASSES, TEXTS, classes, ready_of, recipe, work_of
 
 from luthier.errors import DataError, LuthierError, RecipeError
 from luthier.jobs.check import check
@@ -158,3 +159,19 @@ def test_plain_text_is_ready_for_pretraining(tiny_llama: Path, home, tmp_path: P
     assert ready.data.task == "text"
     train = ready.rendered["train"]
     assert train.report.trained_tokens == train.report.tokens - len(train)
+
+
+def test_virtual_tokens_take_room_from_the_rows(tiny_llama: Path, home, tmp_path: Path) -> None:
+    path = recipe(tmp_path, tiny_llama, CHATS, adapter={"type": "prefix", "num_virtual_tokens": 12})
+    ready = ready_of(path, home)
+    assert ready.facts.model.context_length == work_of(ready, home).context_length == 500
+
+
+def test_a_family_that_takes_no_prefix_is_refused(tiny_llama: Path, home, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny_llama, model)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"model_type": "gpt_bigcode"}))
+    with pytest.raises(RecipeError, match="models of the family gpt_bigcode take no prefix"):
+        ready_of(recipe(tmp_path / "work", model, CHATS, adapter="prefix"), home)
+    assert ready_of(recipe(tmp_path / "work", model, CHATS, adapter="prompt"), home).forecast.steps > 0

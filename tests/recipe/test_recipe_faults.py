@@ -98,6 +98,12 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         BASE + "adapter: {type: full, lora_r: 8}\n",
         ["`adapter.lora_r`", "no effect"],
     ),
+    "virtual tokens without a place for them": (
+        BASE + "adapter: {type: lora, num_virtual_tokens: 8}\n",
+        ["`adapter.num_virtual_tokens`", "no effect without `adapter: prefix` or `adapter: prompt`"],
+    ),
+    "ranks of virtual tokens": (BASE + "adapter: {type: prompt, lora_r: 8}\n", ["`adapter.lora_r`", "no effect"]),
+    "another tool's name": (BASE + "adapter: {type: prefix_tuning}\n", ["`prefix_tuning`", "Write `prefix`"]),
     "label smoothing of text": (
         BASE + "objective: {label_smoothing: 0.1}\n",
         ["no effect", "`objective: classify`"],

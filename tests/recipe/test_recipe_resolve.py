@@ -259,3 +259,13 @@ def test_a_recipe_made_in_python_is_checked_too() -> None:
 )
 def test_names_come_from_the_data(path: str, name: str) -> None:
     assert default_name(tickets(data=path)) == name
+
+
+def test_virtual_tokens_leave_rows_less_room_and_at_least_some() -> None:
+    """`context_length` is what is left after them."""
+    long = tickets(adapter={"type": "prompt", "num_virtual_tokens": 12}, train={"sequence_len": 512})
+    with pytest.raises(RecipeError, match="reads 500 tokens after 12 virtual ones"):
+        resolve(long, Facts(replace(SMOLLM, context_length=500), TICKETS, MACHINE))
+    many = tickets(adapter={"type": "prefix", "num_virtual_tokens": 600})
+    with pytest.raises(RecipeError, match=r"`adapter.num_virtual_tokens` is 600, which leaves .* no room for rows"):
+        resolve(many, Facts(replace(SMOLLM, context_length=512 - 600), TICKETS, MACHINE))

@@ -14,20 +14,43 @@ SHORTEST_SHARED_PREFIX = 8
 
 
 class Segment(NamedTuple):
-    """Tokens `start` to `end` (exclusive) of the pack; `parent` is the index of the segment it continues."""
+    """Tokens `start` to `end` (exclusive) of the pack; `parent` is the index of the segment it continues.
+
+    `adapter` is the one that its tokens pass, in a policy that holds several; None for the base.
+    """
 
     start: int
     end: int
     parent: int | None = None
+    adapter: str | None = None
+
+
+def rooted(segments: Sequence[Segment], tokens: int) -> tuple[Segment, ...]:
+    """The same forest as one tree: all rows continue a new first segment of so many tokens."""
+    moved = (
+        s._replace(start=s.start + tokens, end=s.end + tokens, parent=0 if s.parent is None else s.parent + 1)
+        for s in segments
+    )
+    return (Segment(0, tokens), *moved)
+
+
+def repeated(segments: Sequence[Segment], tokens: int) -> tuple[Segment, ...]:
+    """The same rows, none of which shares anything, each with so many tokens more before its own."""
+    assert all(segment.parent is None for segment in segments)
+    return tuple(s._replace(start=s.start + i * tokens, end=s.end + (i + 1) * tokens) for i, s in enumerate(segments))
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One rendered row: token ids (L,), the weight of predicting each of them (L,), and its number in the data."""
+    """One rendered row: token ids (L,), the weight of predicting each of them (L,), and its number in the data.
+
+    `adapter` names the one it passes, in a policy that holds several; None for the base.
+    """
 
     ids: np.ndarray
     weights: np.ndarray
     number: int
+    adapter: str | None = None
 
 
 @dataclass
@@ -43,7 +66,7 @@ class Forest:
     def add(self, row: Row, first: int, last: int, parent: int | None) -> int:
         """Lay tokens `first` to `last` (exclusive) of a row as a new segment; its index."""
         start = self.segments[-1].end if self.segments else 0
-        self.segments.append(Segment(start, start + last - first, parent))
+        self.segments.append(Segment(start, start + last - first, parent, row.adapter))
         self.ids.append(row.ids[first:last])
         self.positions.append(np.arange(first, last))
         return len(self.segments) - 1
@@ -58,11 +81,13 @@ def lay(rows: Sequence[Row], share_prefix: bool) -> Forest:
 
 
 def shared_tokens(left: Row, right: Row) -> int:
-    """Tokens that two rows begin with and neither learns.
+    """Tokens that two rows begin with and neither learns; none where they pass different adapters.
 
     Each keeps at least one token of its own, and a target inside the shared part would be learnt once instead of
     once for each row, so the part ends before the first of them.
     """
+    if left.adapter != right.adapter:
+        return 0
     limit = min(min(len(row.ids) - 1, _first_target(row.weights)) for row in (left, right))
     differs = np.flatnonzero(left.ids[:limit] != right.ids[:limit])
     return int(differs[0]) if len(differs) else limit

@@ -59,8 +59,8 @@ def row_operations(recipe: Recipe, facts: Facts) -> float:
     model, data = facts.model, facts.data
     trunk = model.num_parameters - model.vocab_size * model.hidden_size
     head = 0 if recipe.objective.type == "classify" else model.vocab_size * model.hidden_size
-    each = 2 + {"head": 0, "lora": 2, "full": 4}[recipe.adapter.type] * trained_share(recipe, facts)
-    return each * (trunk * data.mean_tokens + head * data.mean_trained_tokens)
+    each = 2 + {"head": 0, "full": 4}.get(recipe.adapter.type, 2) * trained_share(recipe, facts)
+    return each * (trunk * data.mean_tokens * copies(recipe, facts) + head * data.mean_trained_tokens)
 
 
 def micro_batch_tokens(recipe: Recipe, facts: Facts) -> int:
@@ -86,6 +86,7 @@ def lane_bytes(recipe: Recipe, facts: Facts, tokens: int) -> float:
     """A micro-batch under way, its gradient, and the buffer of the output head."""
     model = facts.model
     head = 0 if recipe.objective.type == "classify" else 2 * HEAD_CHUNK_TOKENS * model.vocab_size
+    tokens += recipe.adapter.virtual_tokens
     return 4.0 * (trained_parameters(recipe, facts) + head) + tokens * token_bytes(recipe, facts)
 
 
@@ -96,7 +97,9 @@ def fixed_bytes(recipe: Recipe, facts: Facts) -> float:
 
 def trained_parameters(recipe: Recipe, facts: Facts) -> int:
     """How many weights are trained; a head's few are not counted."""
-    whole = {"head": 0, "lora": lora_parameters(recipe, facts), "full": facts.model.num_parameters}
+    model, virtual = facts.model, recipe.adapter.virtual_tokens * facts.model.hidden_size
+    whole = {"head": 0, "lora": lora_parameters(recipe, facts), "full": model.num_parameters,
+             "prefix": 2 * model.num_layers * virtual, "prompt": virtual}  # fmt: skip
     return int(whole[recipe.adapter.type] * trained_share(recipe, facts))
 
 
@@ -110,7 +113,13 @@ def token_bytes(recipe: Recipe, facts: Facts) -> float:
     """What a token of a micro-batch adds while its gradient is taken; a frozen trunk keeps nothing."""
     trained = facts.model.num_layers * trained_share(recipe, facts)
     kept = 2 if recipe.adapter.type == "head" else max(2, trained * ACTIVATIONS_PER_LAYER)
-    return 4.0 * kept * facts.model.hidden_size
+    return 4.0 * kept * facts.model.hidden_size * copies(recipe, facts)
+
+
+def copies(recipe: Recipe, facts: Facts) -> float:
+    """Tokens of an encoder's pack for each token of data: its rows have virtual tokens of their own."""
+    own = recipe.adapter.virtual_tokens if facts.model.kind == "encoder" else 0
+    return 1 + own / facts.data.mean_tokens
 
 
 def _room(recipe: Recipe, facts: Facts) -> float:

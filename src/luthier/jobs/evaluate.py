@@ -95,7 +95,7 @@ def _work(home: Home, plan: RunPlan | None, asked: Recipe, folder: Path, found: 
     rendered = {"test": render_split(renderer, tests, cache, rendering_of(recipe, None), stages.note)}
     if plan is None:
         plan = _plain_plan(
-            recipe, Facts(model_facts(files), data_facts(recipe, found, rendered, renderer), machine_facts())
+            recipe, Facts(model_facts(files, recipe), data_facts(recipe, found, rendered, renderer), machine_facts())
         )
     rows = {"test": [tests[i] for i in rendered["test"].kept]}
     if plan.dataset_version:

@@ -112,13 +112,13 @@ def language_answers(
         ]
         texts = generate(
             policy, renderer, asked, [row.tools for row in tests], max_new_tokens=int(settings.max_new_tokens),
-            context=work.files.context_length, allowed=_allowed(work, renderer), progress=progress,
+            context=work.context_length, allowed=_allowed(work, renderer), progress=progress,
         )  # fmt: skip
     if LIKELIHOOD not in metrics:
         return texts
     rows = [shown_examples(row, own) if own else row for row, own in zip(tests, shots, strict=True)]
     train = work.recipe.train
-    length = work.files.context_length if any(shots) else int(train.sequence_len)
+    length = work.context_length if any(shots) else int(train.sequence_len)
     rendering = Rendering(length, "right", "last" if any(shots) else train.train_on, work.recipe.objective.type)
     rendered = render_split(renderer, rows, work.home.cache("rendered"), rendering, work.stages.note)
     likely = likelihood(policy, rendered, int(work.plan.forecast["micro_batch_tokens"]), progress)

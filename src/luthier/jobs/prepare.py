@@ -21,6 +21,7 @@ from luthier.evaluate.answer_space import answer_space
 from luthier.evaluate.constrain import AllowedTokens
 from luthier.jobs.machine import machine_facts
 from luthier.jobs.rows import render_split, rendering_of
+from luthier.models.families import WITHOUT_PREFIX
 from luthier.models.locate import ModelFiles, locate
 from luthier.models.weights import module_names, weight_files
 from luthier.recipe import DataFacts, Facts, ModelFacts, Recipe, Resolved
@@ -67,7 +68,7 @@ def make_ready(source: Recipe, base: Path, home: Home, note: Note) -> Ready:
     cache = home.cache("rendered")
     whole = rendering_of(source, sequence_len=None)
     rendered = {split: render_split(renderer, rows, cache, whole, note) for split, rows in data.splits.items() if rows}
-    facts = Facts(model_facts(files), data_facts(source, data, rendered, renderer), machine_facts())
+    facts = Facts(model_facts(files, source), data_facts(source, data, rendered, renderer), machine_facts())
     resolved = recipes.resolve(source, facts)
     length = int(resolved.recipe.train.sequence_len)
     if facts.data.longest_tokens > length:
@@ -94,14 +95,14 @@ def renderer_of(files: ModelFiles, recipe: Recipe) -> Renderer:
     return Renderer.from_folder(files.folder, template)
 
 
-def model_facts(files: ModelFiles) -> ModelFacts:
-    """From config.json alone."""
+def model_facts(files: ModelFiles, recipe: Recipe) -> ModelFacts:
+    """From config.json, and the recipe's virtual tokens."""
     config = files.config
     text = config.get("text_config", config)
     layers = text.get("num_hidden_layers") or text.get("n_layer") or text.get("num_layers") or 1
     return ModelFacts(
         files.name, files.kind, files.num_parameters, int(text.get("hidden_size") or text.get("n_embd") or 1),
-        int(layers), files.context_length, int(text.get("vocab_size") or 1),
+        int(layers), files.context_length - recipe.adapter.virtual_tokens, int(text.get("vocab_size") or 1),
     )  # fmt: skip
 
 
@@ -146,7 +147,11 @@ def data_part(ready: Ready, dataset: str | None) -> dict[str, Any]:
 
 
 def check_names(recipe: Recipe, files: ModelFiles, labels: Sequence[str]) -> None:
-    """Raise RecipeError where the recipe names a layer that the model has not, or a label that no row has."""
+    """Raise RecipeError where the recipe names a layer that the model has not, a label that no row has, or an adapter
+    that the model's family does not take."""
+    family = files.config.get("model_type")
+    if recipe.adapter.type == "prefix" and family in WITHOUT_PREFIX:
+        raise RecipeError(f"models of the family {family} take no prefix", "adapter.type", "Write `prompt` or `lora`")
     modules = module_names(weight_files(files.folder))
     asked = recipe.adapter.lora_target_modules
     _known("adapter.lora_target_modules", () if asked == "all-linear" else asked, modules, "layer of the model")

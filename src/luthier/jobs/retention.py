@@ -49,7 +49,7 @@ def _scores(work: Work, name: str) -> dict[str, Scores]:
         start = time.perf_counter()
         answers = choose(work, policy, renderer, questions)
         progress(1, 2)
-        rendering = Rendering(work.files.context_length, "right", "all", "pretrain")
+        rendering = Rendering(work.context_length, "right", "all", "pretrain")
         rows = render_split(renderer, texts, work.home.cache("rendered"), rendering, work.stages.note)
         likely = likelihood(policy, rows, int(work.plan.forecast["micro_batch_tokens"]))
         seconds = time.perf_counter() - start

@@ -21,7 +21,7 @@ from luthier.jobs.rows import render_split, rendering_of
 from luthier.jobs.workbench import Work
 from luthier.jobs.workspace import DOCUMENT, read_plan
 from luthier.models.locate import locate
-from luthier.models.merge import merge_difference
+from luthier.models.merge import merge_difference, unmergeable
 from luthier.recipe import Recipe
 from luthier.registry import aliases, card, versions
 from luthier.store import Home, runs
@@ -90,10 +90,12 @@ def _judged(work: Work, fitted: dict[str, Any]) -> dict[str, Any]:
     lost = forgetting(work) if found else {}
     verdict = parts.verdict_part(work, scores, lost) if found else {}
     with work.stages.stage("register"):
+        adapter = work.folder / "adapter"
         lineage = {
             "base_model": work.files.name, "base_sha256": work.files.sha256, "base_licence": work.files.licence,
             "base_quantised": work.files.quantised, "dataset_version": work.plan.dataset_version,
-            "merge_logit_difference": merge_difference(work.files, work.folder / "adapter", work.rendered["train"]),
+            "merge_logit_difference": merge_difference(work.files, adapter, work.rendered["train"]),
+            "unmergeable": unmergeable(adapter),
         }  # fmt: skip
         done = {
             **parts.about_part(work), **parts.fit_part(work, fitted), **scores, "forgetting": lost, **verdict,

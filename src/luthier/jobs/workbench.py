@@ -36,6 +36,11 @@ class Work:
         """Where models live."""
         return self.recipe.machine.device
 
+    @property
+    def context_length(self) -> int:
+        """The most tokens of one row that the tuned model reads."""
+        return self.files.context_length - self.recipe.adapter.virtual_tokens
+
     def tuned(self) -> Policy:
         """The policy that the run has trained."""
         return load_policy(self.files, self.folder / "adapter", self.device)

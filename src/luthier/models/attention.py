@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
-from luthier.data.forest import Segment
+from luthier.data.forest import Segment, rooted
 from luthier.errors import ModelError
 
 UNSUPPORTED = ("softcap", "s_aux")
@@ -24,18 +24,25 @@ UNSUPPORTED = ("softcap", "s_aux")
 class Memory:
     """Keys and values of B rows of different length, by layer: the cache of decoding.
 
-    Buffers are (B, kv heads, room, D); row b holds `lengths[b]` tokens. `record` fills them from a packed forward;
-    `append` adds the token that each row is decoding, which the caller counts with `advance` once all layers ran.
+    Buffers are (B, kv heads, room, D); row b holds `lengths[b]` tokens and passes `adapters[b]`. `record` fills them
+    from a packed forward; `append` adds the token that each row is decoding, which the caller counts with `advance`
+    once all layers ran.
     """
 
     def __init__(
         self, segments: Sequence[Segment], rows: Sequence[int], room: int, device: torch.device | str = "cpu"
     ) -> None:
         self.segments, self.rows, self.room = segments, rows, room
+        self.adapters = [segments[row].adapter for row in rows]
         lengths = [sum(end - start for start, end in ancestry(segments, segments[row])) for row in rows]
         self.lengths = torch.tensor(lengths, device=device)
         self.keys: dict[int, Tensor] = {}
         self.values: dict[int, Tensor] = {}
+
+    def root(self, tokens: int) -> None:
+        """Have so many virtual tokens before all rows, which the packed forward that follows lays first."""
+        self.segments, self.rows = rooted(self.segments, tokens), [row + 1 for row in self.rows]
+        self.room, self.lengths = self.room + tokens, self.lengths + tokens
 
     def record(self, layer: int, key: Tensor, value: Tensor) -> None:
         """Keep each row's part of a packed forward: key, value (1, kv heads, T, D)."""
@@ -62,6 +69,7 @@ class Memory:
     def keep(self, rows: Tensor) -> None:
         """Go on with these rows only."""
         self.lengths = self.lengths[rows]
+        self.adapters = [self.adapters[row] for row in rows.tolist()]
         for store in (self.keys, self.values):
             for layer in store:
                 store[layer] = store[layer][rows]
@@ -70,11 +78,12 @@ class Memory:
 def packed_attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
     scaling: float | None = None, dropout: float = 0.0, segments: Sequence[Segment] | None = None,
-    memory: Memory | None = None, sliding_window: int | None = None, **options: Any,
+    memory: Memory | None = None, sliding_window: int | None = None, prefix: Tensor | None = None, **options: Any,
 ) -> tuple[Tensor, None]:  # fmt: skip
     """Scaled dot-product attention within each segment and its ancestors, or one decoding step over a memory.
 
     query: (B, heads, T, D); key, value: (B, kv heads, T, D), where B is 1 for a pack; returns (B, T, heads, D).
+    prefix: (layers, 2, kv heads, V, D), keys and values of the first segment, whose V tokens have no queries.
     No token of another row contributes. Raises ModelError for attention variants that are not implemented here
     (soft-capping, sinks), and for models that do not hand `segments` through.
     """
@@ -83,18 +92,22 @@ def packed_attention(
     if segments is None:
         assert memory is not None
         return _decode(module, query, key, value, memory, scaling, sliding_window), None
+    if prefix is not None:
+        own = prefix[_layer(module)]
+        key, value = torch.cat([own[None, 0], key], 2), torch.cat([own[None, 1], value], 2)
     if memory is not None:
         memory.record(_layer(module), key, value)
     causal = getattr(module, "is_causal", True)
-    outputs = []
-    for segment in segments:
+    outputs, unasked = [], key.shape[2] - query.shape[2]
+    for segment in segments[1:] if unasked else segments:
         spans = ancestry(segments, segment)
         keys, values = _gather(key, spans), _gather(value, spans)
         mask, simple = _mask(segment, keys.shape[2], causal, sliding_window, query.device)
+        queries = query[:, :, segment.start - unasked : segment.end - unasked]
         outputs.append(
             F.scaled_dot_product_attention(
-                query[:, :, segment.start : segment.end], keys, values, attn_mask=mask, is_causal=simple,
-                dropout_p=dropout, scale=scaling, enable_gqa=query.shape[1] != key.shape[1],
+                queries, keys, values, attn_mask=mask, is_causal=simple, dropout_p=dropout, scale=scaling,
+                enable_gqa=query.shape[1] != key.shape[1],
             )
         )  # fmt: skip
     return torch.cat(outputs, 2).transpose(1, 2), None

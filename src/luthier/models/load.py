@@ -74,12 +74,7 @@ def save_policy(policy: Policy, folder: Path, files: ModelFiles) -> None:
 
 def load_policy(files: ModelFiles, folder: Path, device: str = "cpu") -> Policy:
     """The base with what lies in `folder` on it, frozen. Raises ModelError where it was trained on another base."""
-    about = json.loads((folder / "luthier.json").read_text(encoding="utf-8"))
-    if about["base_sha256"] != files.sha256:
-        raise ModelError(
-            f"the adapter was trained on {about['base_model']} with weights {about['base_sha256'][:12]}, "
-            f"but the base found has {files.sha256[:12]}", where=str(folder), mend="Use the base it was trained on.",
-        )  # fmt: skip
+    check_base(files, folder)
     policy = _read(folder, files, device) if (folder / FULL).exists() else load_base(files, device)
     if (folder / "adapter_config.json").exists():
         load_adapter(policy, folder)
@@ -87,6 +82,16 @@ def load_policy(files: ModelFiles, folder: Path, device: str = "cpu") -> Policy:
         policy.head = Head.load(folder).to(device)
     policy.train(False)
     return policy
+
+
+def check_base(files: ModelFiles, folder: Path) -> None:
+    """Raise ModelError where what lies in `folder` was trained on another base."""
+    about = json.loads((folder / "luthier.json").read_text(encoding="utf-8"))
+    if about["base_sha256"] != files.sha256:
+        raise ModelError(
+            f"the adapter was trained on {about['base_model']} with weights {about['base_sha256'][:12]}, "
+            f"but the base found has {files.sha256[:12]}", where=str(folder), mend="Use the base it was trained on.",
+        )  # fmt: skip
 
 
 def _read(folder: Path, files: ModelFiles, device: str) -> Policy:
@@ -137,6 +142,6 @@ def _output_head(model: Any) -> nn.Linear:
 def _name_base(config: Path, name: str) -> None:
     raw = json.loads(config.read_text(encoding="utf-8"))
     raw["base_model_name_or_path"] = name
-    if isinstance(raw["target_modules"], list):
+    if isinstance(raw.get("target_modules"), list):
         raw["target_modules"].sort()  # PEFT writes a set: one seed must give one file
     config.write_text(json.dumps(raw, indent=2), encoding="utf-8")

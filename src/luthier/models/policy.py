@@ -114,7 +114,7 @@ class Policy:
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         """No gradients, no dropout, and no trace in the random state; as before on leaving."""
-        was = self.trunk.training
+        was = self.wrapped.training
         self.train(False)
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):

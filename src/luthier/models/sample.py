@@ -22,38 +22,40 @@ Allowed = Callable[[int, list[int]], Sequence[int]]
 def sample(
     policy: Policy, prompts: Sequence[Sequence[int]], *, max_new_tokens: int, stop_ids: Sequence[int],
     temperature: float = 0.0, allowed: Allowed | None = None, batch_size: int = 128, seed: int = 0,
+    adapters: Sequence[str | None] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[list[int]]:  # fmt: skip
     """Continue each prompt until a stop id (not included) or `max_new_tokens`; greedy at temperature 0.
 
-    `allowed` restricts what may come next, row by row. Rows of like length are decoded together, at most `batch_size`;
-    the answers come back in the order of the prompts. The caller checks that prompts fit the context.
+    `allowed` restricts what may come next, row by row. `adapters` names that of each prompt, where the policy holds
+    several. Rows of like length are decoded together, at most `batch_size`; the answers come back in the order of the
+    prompts. The caller checks that prompts fit the context.
     """
     answers: list[list[int]] = [[] for _ in prompts]
+    named = adapters or [None] * len(prompts)
+    rows = [Row(np.asarray(ids), np.zeros(len(ids)), i, named[i]) for i, ids in enumerate(prompts)]
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     draw = torch.Generator().manual_seed(seed)
     done = 0
     with policy.evaluating():
         while done < len(order):
             room = len(prompts[order[done]]) + max_new_tokens
-            numbers = order[done : done + max(1, min(batch_size, MEMORY_TOKENS // room))]
-            _decode_batch(policy, prompts, numbers, answers, max_new_tokens, set(stop_ids), temperature, allowed, draw)
-            done += len(numbers)
+            together = [rows[i] for i in order[done : done + max(1, min(batch_size, MEMORY_TOKENS // room))]]
+            _decode_batch(policy, together, answers, max_new_tokens, set(stop_ids), temperature, allowed, draw)
+            done += len(together)
             progress(done, len(prompts))
     return answers
 
 
 def _decode_batch(
-    policy: Policy, prompts: Sequence[Sequence[int]], numbers: list[int], answers: list[list[int]],
+    policy: Policy, rows: Sequence[Row], answers: list[list[int]],
     max_new_tokens: int, stops: set[int], temperature: float, allowed: Allowed | None, draw: torch.Generator,
 ) -> None:  # fmt: skip
-    batch = pack([Row(np.asarray(prompts[i]), np.zeros(len(prompts[i])), i) for i in numbers], share_prefix=True).to(
-        policy.device
-    )
-    room = max(len(prompts[i]) for i in numbers) + max_new_tokens
+    batch = pack(rows, share_prefix=True).to(policy.device)
+    room = max(len(row.ids) for row in rows) + max_new_tokens
     memory = Memory(batch.segments, batch.leaves, room, policy.device)
     hidden = policy.hidden(batch, memory=memory)[batch.last_R]
-    live = list(numbers)
+    live = [row.number for row in rows]
     for step in range(max_new_tokens):
         chosen = _choose(policy.vocab_logits(hidden), live, answers, temperature, allowed, draw)
         open_rows = [row for row, token in enumerate(chosen) if token not in stops]

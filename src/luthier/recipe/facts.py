@@ -17,7 +17,7 @@ class ModelFacts:
     hidden_size: int
     num_layers: int
     context_length: int
-    """Tokens."""
+    """The most tokens of one row: what the model reads less the virtual tokens before each row."""
     vocab_size: int
 
 

@@ -25,7 +25,7 @@ _WORKERS = "leave it out: rows are tokenised once and cached; `machine.threads` 
 _MODEL = "write `base_model`: a folder, a hub id or a packaged model"
 _DATA = "write `data`: a path, or a list of entries with `path` and `type`"
 _EPOCHS = "write `train.num_epochs`"
-_ADAPTER = "write `adapter.type`: `lora`, `full` or `head`"
+_ADAPTER = "write `adapter.type`: `lora`, `full`, `head`, `prefix` or `prompt`"
 _BATCH = "write `train.batch_size`, the rows per optimizer step; micro-batches are cut by the machine's memory"
 _RATE = "write `train.learning_rate`"
 _SCHEDULE = "write `train.lr_scheduler`: `constant`, `linear`, `cosine` or `wsd`"
@@ -86,6 +86,7 @@ _GROUPS: dict[str, str] = {
     "grad_clip gradient_clipping max_norm": "write `train.max_grad_norm`",
     "finetuning_type peft_type tuner use_lora use_peft method fine_tuning_type": _ADAPTER,
     "lora_target lora_target_linear target_modules lora_modules": _LORA_TARGETS,
+    "virtual_tokens prefix_length prompt_length pre_seq_len": "write `adapter.num_virtual_tokens`",
     "lora_rank r rank": "write `adapter.lora_r`",
     "alpha lora_scale": "write `adapter.lora_alpha`; the scale is `adapter.lora_alpha` / `adapter.lora_r`",
     "lora_fan_in_fan_out lora_model_dir adapter_name_or_path lora_modules_to_save modules_to_save "
@@ -127,6 +128,8 @@ VALUES: dict[tuple[str, str], str] = {
     ("adapter.type", "qlora"): f"{_LORA}: the base is trained in its own precision",
     **{("adapter.type", other): _FULL for other in ("none", "fft", "full-finetune")},
     **{("adapter.type", other): _LORA for other in ("peft", "dora", "rslora", "adalora", "pissa")},
+    **{("adapter.type", other): "write `prefix`" for other in ("prefix_tuning", "prefix-tuning")},
+    **{("adapter.type", other): "write `prompt`" for other in ("prompt_tuning", "prompt-tuning", "soft_prompt")},
     ("adapter.lora_target_modules", "all"): "write `all-linear`",
     **{("objective.type", other): "write `pretrain`" for other in ("pt", "completion", "clm")},
     **{("objective.type", other): "write `sft`" for other in ("finetune", "instruct", "supervised", "chat")},

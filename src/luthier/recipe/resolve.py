@@ -85,8 +85,13 @@ def misfits(recipe: Recipe, facts: Facts) -> Iterator[Fault]:
         )
     if objective == "sft" and data.task == "text":
         yield Fault(("objective",), "the rows are plain text, without answers", "Write `objective: pretrain`")
-    if length != "auto" and length > context:
-        what = f"`train.sequence_len` is {length}, but `{model.name}` reads {context} tokens"
+    virtual = recipe.adapter.virtual_tokens
+    if context < 1:
+        what = f"`adapter.num_virtual_tokens` is {virtual}, which leaves `{model.name}` no room for rows"
+        yield Fault(("adapter", "num_virtual_tokens"), what, "Write less; 20 is usual")
+    elif length != "auto" and length > context:
+        behind = f" after {virtual} virtual ones" if virtual else ""
+        what = f"`train.sequence_len` is {length}, but `{model.name}` reads {context} tokens{behind}"
         yield Fault(("train", "sequence_len"), what, f"Write at most {context}, or `auto`")
     layers = recipe.adapter.num_layers
     if layers != "all" and layers > model.num_layers:

@@ -92,7 +92,8 @@ def _budget(recipe: Recipe) -> Iterator[Fault]:
 
 
 READ_BY: dict[str, tuple[str, ...]] = {"type": get_args(Adapter.model_fields["type"].annotation),
-                                        "num_layers": ("lora", "full")}  # fmt: skip
+                                        "num_layers": ("lora", "full"),
+                                        "num_virtual_tokens": ("prefix", "prompt")}  # fmt: skip
 """Which adapters read a key of the section; those that are not listed, LoRA alone."""
 CLASSIFY = ("accuracy", "macro_f1")
 MEASURED: dict[str, tuple[str, ...]] = {"classify": CLASSIFY, "pretrain": ("nll",), "sft": get_args(Metric)}

@@ -124,8 +124,9 @@ class Curate(Part):
 class Adapter(Part):
     """Which weights are trained."""
 
-    type: Literal["lora", "full", "head"] = "lora"
-    """`lora`: low-rank adapters; `full`: every weight; `head`: a classification head on a frozen trunk."""
+    type: Literal["lora", "full", "head", "prefix", "prompt"] = "lora"
+    """`lora`: low-rank adapters; `full`: every weight; `head`: a classification head on a frozen trunk; `prefix`: keys
+    and values before every row; `prompt`: embeddings before every row."""
     num_layers: Literal["all"] | Positive = "all"
     """`lora` and `full`: train only the last so many transformer blocks. Backward passes end at the first of them."""
     lora_r: Positive = 16
@@ -136,6 +137,13 @@ class Adapter(Part):
     """Dropout before the LoRA matrices; above 0, packing changes the noise (not the expectation)."""
     lora_target_modules: Literal["all-linear"] | Annotated[tuple[Text, ...], Field(min_length=1)] = "all-linear"
     """Which linear layers get an adapter: all but the output head, or names as PEFT matches them."""
+    num_virtual_tokens: Positive = 20
+    """`prefix` and `prompt`: how many tokens are learnt; each row has room for so many less."""
+
+    @property
+    def virtual_tokens(self) -> int:
+        """Tokens that stand before every row."""
+        return self.num_virtual_tokens if self.type in ("prefix", "prompt") else 0
 
 
 class Objective(Part):

@@ -143,9 +143,10 @@ def _data(document: Document) -> str:
 
 
 def _merge(document: Document) -> str:
-    difference = _part(document, "lineage").get("merge_logit_difference")
+    lineage = _part(document, "lineage")
+    difference, why = lineage.get("merge_logit_difference"), lineage.get("unmergeable")
     if difference is None:
-        return ""
+        return _section("Merge", f"Cannot be merged into the base weights, since {why}.") if why else ""
     text = f"Merging the adapter into the base weights changes logits by at most {difference:.2g}."
     return _section("Merge", text)
 

@@ -12,15 +12,16 @@ def front_matter(document: dict[str, Any]) -> dict[str, Any]:
     recipe = document.get("recipe") or {}
     lineage = document.get("lineage") or {}
     adapter = (recipe.get("adapter") or {}).get("type", "lora")
+    adapts = adapter not in ("full", "head")
     base = lineage.get("base_model") or recipe.get("base_model")
     head = {
         "base_model": base,
-        "base_model_relation": "adapter" if adapter == "lora" else "finetune",
-        "library_name": "peft" if adapter == "lora" else "transformers",
+        "base_model_relation": "adapter" if adapts else "finetune",
+        "library_name": "peft" if adapts else "transformers",
         "pipeline_tag": TASKS.get(str(document.get("task"))),
         "license": (lineage.get("base_licence") or "").lower() or None,
         "datasets": _hub_datasets(document),
-        "tags": ["luthier", *([adapter] if adapter == "lora" else [])],
+        "tags": ["luthier", *([adapter] if adapts else [])],
         "model-index": _results(document),
     }
     return {key: value for key, value in head.items() if value}

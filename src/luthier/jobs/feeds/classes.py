@@ -51,17 +51,23 @@ def _batches(work: Work, policy: Policy, split: Split) -> MakeBatches:
 
 
 def all_features(work: Work, policy: Policy) -> Batch:
-    """The training rows as one batch of what the untouched trunk says about them."""
+    """The training rows as one batch of what the trunk says about them before the first step."""
     columns = label_columns(work.rows["train"], work.recipe, work.plan.labels, work.plan.multi_label)
     columns |= {"features": trunk_features(work, policy, "train")}
     return precomputed(work.rendered["train"].lengths, columns)(range(len(work.rows["train"])))[0].to(policy.device)
 
 
 def trunk_features(work: Work, policy: Policy, split: Split) -> np.ndarray:
-    """The frozen trunk's pooled output for a split, cached."""
+    """What the policy's trunk says before the first step, pooled, for a split; cached."""
     with work.stages.stage(f"features ({split})") as progress:
-        key = f"{work.files.sha256} {policy.pooling}"
+        key = f"{work.files.sha256} {policy.pooling}{_virtual(work.recipe)}"
         return features(policy, work.rendered[split], key, work.home.cache("features"), progress)
+
+
+def _virtual(recipe: Recipe) -> str:
+    """Names the virtual tokens with which the trunk starts; empty where it starts as the base."""
+    adapter = recipe.adapter
+    return f" {adapter.type} {adapter.virtual_tokens} {recipe.train.seed}" if adapter.virtual_tokens else ""
 
 
 def label_columns(rows: list[Example], recipe: Recipe, labels: list[str], multi_label: bool) -> dict[str, np.ndarray]:

@@ -36,7 +36,7 @@ def with_rehearsal(work: Work) -> Rendered | Joined:
     if not count:
         return own
     renderer, cache = renderer_of(work.files, work.recipe), work.home.cache("rendered")
-    length = min(work.files.context_length, max(int(work.recipe.train.sequence_len), PASSAGE_TOKENS))
+    length = min(work.context_length, max(int(work.recipe.train.sequence_len), PASSAGE_TOKENS))
     texts, chats = rehearsal.load(count), rehearsal.load_chats(count)
     if work.recipe.objective.type == "sft":
         texts, chats = texts[::2], chats[1::2]

@@ -8,8 +8,9 @@ off, merged, several adapters, dropout, DoRA, a quantised base) takes PEFT's own
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def add_lora(model: nn.Module, adapter: Adapter, task_type: str | None) -> PeftM
         layers_to_transform=layers,
     )  # fmt: skip
     try:
-        with _quiet():
+        with quiet():
             wrapped = get_peft_model(model, config)  # type: ignore[arg-type]
     except ValueError as error:
         raise ModelError(
@@ -51,12 +52,29 @@ def add_lora(model: nn.Module, adapter: Adapter, task_type: str | None) -> PeftM
     return wrapped  # type: ignore[return-value]
 
 
-def load_lora(model: nn.Module, folder: Path) -> PeftModel:
-    """Put the adapter in `folder` (PEFT's layout) on `model`, frozen."""
-    with _quiet():
-        wrapped = PeftModel.from_pretrained(model, str(folder))  # type: ignore[arg-type]
-    fuse(wrapped)
-    return wrapped
+def load_lora(model: nn.Module, folder: Path, name: str = "default") -> PeftModel:
+    """Put the adapter in `folder` (PEFT's layout) on `model`, frozen; beside the others, if it has some."""
+    with quiet():
+        if isinstance(model, PeftModel):
+            model.load_adapter(str(folder), name)
+        else:
+            model = PeftModel.from_pretrained(model, str(folder), name)  # type: ignore[arg-type]
+    fuse(model)
+    return model  # type: ignore[return-value]
+
+
+ROUTE: ContextVar[Mapping[str, Tensor] | None] = ContextVar("ROUTE", default=None)
+"""In a trunk that several adapters share: adapter → the tokens that pass it."""
+
+
+@contextmanager
+def routed(route: Mapping[str, Tensor]) -> Iterator[None]:
+    """Within it, LoRA layers add each adapter of `route` to its tokens and to no others; in this thread alone."""
+    token = ROUTE.set(route)
+    try:
+        yield
+    finally:
+        ROUTE.reset(token)
 
 
 def fuse(model: nn.Module) -> None:
@@ -67,7 +85,7 @@ def fuse(model: nn.Module) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """PEFT asks transformers by an old name; that is no news for the user."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
@@ -87,6 +105,9 @@ class LeanForward:
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         layer, base = self.layer, self.layer.base_layer
+        route = ROUTE.get()
+        if route is not None:
+            return _routed(layer, x, route)
         names = layer.active_adapters
         plain = (
             not (layer.disable_adapters or layer.merged or args or kwargs)
@@ -98,6 +119,16 @@ class LeanForward:
         name = names[0]
         a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
         return _LoraLinear.apply(x, base.weight, base.bias, a, b, layer.scaling[name])
+
+
+def _routed(layer: Linear, x: Tensor, route: Mapping[str, Tensor]) -> Tensor:
+    out = layer.base_layer(x)
+    flat, out_flat = x.reshape(-1, x.shape[-1]), out.view(-1, out.shape[-1])
+    for name, tokens in route.items():
+        if name in layer.lora_A:
+            low = layer.lora_A[name](layer.lora_dropout[name](flat[tokens]))
+            out_flat.index_add_(0, tokens, layer.lora_B[name](low), alpha=layer.scaling[name])
+    return out
 
 
 def _is_plain(layer: Linear, name: str) -> bool:

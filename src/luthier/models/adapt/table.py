@@ -9,6 +9,7 @@ from pathlib import Path
 from luthier.errors import ModelError
 from luthier.models.adapt.blocks import thaw
 from luthier.models.adapt.lora import add_lora, load_lora
+from luthier.models.adapt.soft import add_prefix, add_prompt, load_soft
 from luthier.models.policy import Policy
 from luthier.recipe.types import Adapter
 
@@ -25,9 +26,13 @@ ADD: dict[str, Callable[[Policy, Adapter], None]] = {
     "lora": _lora,
     "full": lambda policy, adapter: thaw(policy.wrapped, adapter),
     "head": lambda policy, adapter: None,
+    "prefix": add_prefix,
+    "prompt": add_prompt,
 }
 """`adapter.type` → puts it on a frozen base; what is to be learnt, and no more, requires gradients afterwards."""
-LOAD: dict[str, Callable[[Policy, Path], None]] = {"LORA": _loaded_lora}
+LOAD: dict[str, Callable[[Policy, Path], None]] = {
+    "LORA": _loaded_lora, "PREFIX_TUNING": load_soft, "PROMPT_TUNING": load_soft,
+}  # fmt: skip
 """`peft_type` of an adapter_config.json → puts the adapter in that folder on a base, frozen."""
 
 
