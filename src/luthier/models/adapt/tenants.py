@@ -1,0 +1,85 @@
+"""Several LoRA adapters on one base, in one forward pass: each segment of a pack passes the adapter that it names.
+
+The base's matrices are multiplied once for all tokens; each adapter adds its own s·(x Aᵀ) Bᵀ to the tokens of its
+segments (Chen et al. 2023, "Punica", arXiv:2310.18547; Sheng et al. 2023, "S-LoRA", arXiv:2311.03285). While decoding,
+each row of the memory goes on with the adapter that it began with.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft.tuners.lora import Linear, LoraLayer
+from torch import Tensor, nn
+
+from luthier.data.forest import Segment
+from luthier.errors import ModelError
+from luthier.models.adapt.lora import load_lora, routed
+from luthier.models.attention import Memory
+from luthier.models.load import check_base, load_base
+from luthier.models.locate import ModelFiles
+from luthier.models.policy import Policy
+
+ALONE = "Load it alone, with `load_policy`"
+
+
+class Tenants(nn.Module):
+    """A trunk whose LoRA layers know which tokens pass which adapter; `slots` says what PEFT calls each."""
+
+    def __init__(self, trunk: Any, slots: Mapping[str, str]) -> None:
+        super().__init__()
+        self.trunk, self.slots = trunk, dict(slots)
+
+    def forward(self, segments: Sequence[Segment] | None = None, memory: Memory | None = None, **options: Any) -> Any:
+        """As the trunk. Raises ModelError where a segment names an adapter that is not here."""
+        if memory is not None:
+            options["memory"] = memory
+        if segments is not None:
+            options["segments"] = segments
+            owners = [(s.adapter, range(s.start, s.end)) for s in segments]
+        else:
+            assert memory is not None
+            owners = [(name, range(row, row + 1)) for row, name in enumerate(memory.adapters)]
+        with routed(self._route(owners, options["input_ids"].device)):
+            return self.trunk(**options)
+
+    def _route(self, owners: Sequence[tuple[str | None, range]], device: torch.device) -> dict[str, Tensor]:
+        """What PEFT calls an adapter → which tokens pass it."""
+        tokens: dict[str, list[int]] = {}
+        for name, own in owners:
+            if name is not None:
+                if name not in self.slots:
+                    raise ModelError(f"there is no adapter {name!r}", mend=f"There are {', '.join(self.slots)}")
+                tokens.setdefault(self.slots[name], []).extend(own)
+        return {slot: torch.tensor(own, device=device) for slot, own in tokens.items()}
+
+
+def load_tenants(files: ModelFiles, folders: Mapping[str, Path], device: str = "cpu") -> Policy:
+    """The base with the LoRA adapters in `folders` on it, by name, frozen. A row that names none passes the base alone.
+
+    Raises ModelError where one was trained on another base, is no plain LoRA adapter, or has a classification head.
+    """
+    policy = load_base(files, device)
+    slots = {name: f"tenant_{number}" for number, name in enumerate(folders)}
+    for name, folder in folders.items():
+        check_base(files, folder)
+        _check_plain(folder)
+        policy.wrapped = load_lora(policy.wrapped, folder, slots[name])
+    layers = [module for module in policy.wrapped.modules() if isinstance(module, LoraLayer)]
+    if any(type(layer) is not Linear or layer.lora_variant for layer in layers):
+        raise ModelError("an adapter changes its layers in another way than plain LoRA does", mend=ALONE)
+    policy.trunk = Tenants(policy.trunk, slots)
+    policy.train(False)
+    return policy
+
+
+def _check_plain(folder: Path) -> None:
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    if config["peft_type"] != "LORA" or config.get("modules_to_save"):
+        raise ModelError("is no plain LoRA adapter", str(folder), ALONE)
+    if (folder / "head.json").exists():
+        raise ModelError("has a classification head, which would be that of all rows", str(folder), ALONE)
