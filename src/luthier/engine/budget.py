@@ -20,6 +20,10 @@ LANE_TOKENS = 128
 """Tokens of a step that make a lane worth having."""
 ACTIVATIONS_PER_LAYER = 34
 """Floats kept for the backward for each token, layer and hidden dimension."""
+SIDES = 18
+"""Hidden sizes in the inputs and outputs of a block's seven linear layers together, about."""
+INNER = 5
+"""Hidden sizes in a block's keys, values and inner activations together, about."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ def row_operations(recipe: Recipe, facts: Facts) -> float:
     model, data = facts.model, facts.data
     trunk = model.num_parameters - model.vocab_size * model.hidden_size
     head = 0 if recipe.objective.type == "classify" else model.vocab_size * model.hidden_size
-    each = 2 + {"head": 0, "lora": 2, "full": 4}[recipe.adapter.type] * trained_share(recipe, facts)
+    each = 2 + {"head": 0, "full": 4}.get(recipe.adapter.type, 2) * trained_share(recipe, facts)
     return each * (trunk * data.mean_tokens + head * data.mean_trained_tokens)
 
 
@@ -96,8 +100,17 @@ def fixed_bytes(recipe: Recipe, facts: Facts) -> float:
 
 def trained_parameters(recipe: Recipe, facts: Facts) -> int:
     """How many weights are trained; a head's few are not counted."""
-    whole = {"head": 0, "lora": lora_parameters(recipe, facts), "full": facts.model.num_parameters}
-    return int(whole[recipe.adapter.type] * trained_share(recipe, facts))
+    model, adapter = facts.model, recipe.adapter
+    each_layer = {
+        "head": 0,
+        "lora": adapter.lora_r * SIDES * model.hidden_size,
+        "adalora": adapter.init_r * SIDES * model.hidden_size,
+        "ia3": INNER * model.hidden_size,
+        "bottleneck": (2 if adapter.bottleneck_placement == "houlsby" else 1)
+        * 2 * adapter.bottleneck_size * model.hidden_size,
+    }  # fmt: skip
+    whole = model.num_parameters if adapter.type == "full" else each_layer[adapter.type] * model.num_layers
+    return int(whole * trained_share(recipe, facts))
 
 
 def trained_share(recipe: Recipe, facts: Facts) -> float:
@@ -119,9 +132,3 @@ def _room(recipe: Recipe, facts: Facts) -> float:
 
 def _longest(recipe: Recipe, facts: Facts) -> int:
     return min(facts.data.longest_tokens, int(recipe.train.sequence_len))
-
-
-def lora_parameters(recipe: Recipe, facts: Facts) -> int:
-    """About as many as rank times the two sides of the seven linear layers of a block."""
-    model = facts.model
-    return recipe.adapter.lora_r * model.num_layers * 18 * model.hidden_size

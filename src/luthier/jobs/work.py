@@ -21,7 +21,7 @@ from luthier.jobs.rows import render_split, rendering_of
 from luthier.jobs.workbench import Work
 from luthier.jobs.workspace import DOCUMENT, read_plan
 from luthier.models.locate import locate
-from luthier.models.merge import merge_difference
+from luthier.models.merge import merge_difference, not_merged
 from luthier.recipe import Recipe
 from luthier.registry import aliases, card, versions
 from luthier.store import Home, runs
@@ -94,6 +94,7 @@ def _judged(work: Work, fitted: dict[str, Any]) -> dict[str, Any]:
             "base_model": work.files.name, "base_sha256": work.files.sha256, "base_licence": work.files.licence,
             "base_quantised": work.files.quantised, "dataset_version": work.plan.dataset_version,
             "merge_logit_difference": merge_difference(work.files, work.folder / "adapter", work.rendered["train"]),
+            "not_merged": not_merged(work.folder / "adapter"),
         }  # fmt: skip
         done = {
             **parts.about_part(work), **parts.fit_part(work, fitted), **scores, "forgetting": lost, **verdict,

@@ -13,7 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 from luthier.errors import ModelError
 from luthier.models import attention
-from luthier.models.adapt.table import ADD, load_adapter
+from luthier.models.adapt.table import ADD, load_adapter, save_adapter
 from luthier.models.heads import Head, HeadConfig
 from luthier.models.locate import ModelFiles
 from luthier.models.policy import Policy, position_offset
@@ -61,7 +61,7 @@ def save_policy(policy: Policy, folder: Path, files: ModelFiles) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     if hasattr(policy.wrapped, "peft_config"):
-        policy.wrapped.save_pretrained(str(folder))  # type: ignore[operator]
+        save_adapter(policy.wrapped, folder)
         _name_base(folder / "adapter_config.json", files.name)
         (folder / "README.md").unlink(missing_ok=True)
     elif any(parameter.requires_grad for parameter in policy.wrapped.parameters()):
@@ -81,8 +81,7 @@ def load_policy(files: ModelFiles, folder: Path, device: str = "cpu") -> Policy:
             f"but the base found has {files.sha256[:12]}", where=str(folder), mend="Use the base it was trained on.",
         )  # fmt: skip
     policy = _read(folder, files, device) if (folder / FULL).exists() else load_base(files, device)
-    if (folder / "adapter_config.json").exists():
-        load_adapter(policy, folder)
+    load_adapter(policy, folder)
     if (folder / "head.json").exists():
         policy.head = Head.load(folder).to(device)
     policy.train(False)
@@ -137,6 +136,7 @@ def _output_head(model: Any) -> nn.Linear:
 def _name_base(config: Path, name: str) -> None:
     raw = json.loads(config.read_text(encoding="utf-8"))
     raw["base_model_name_or_path"] = name
-    if isinstance(raw["target_modules"], list):
-        raw["target_modules"].sort()  # PEFT writes a set: one seed must give one file
+    for key in ("target_modules", "feedforward_modules"):
+        if isinstance(raw.get(key), list):
+            raw[key].sort()  # PEFT writes a set: one seed must give one file
     config.write_text(json.dumps(raw, indent=2), encoding="utf-8")

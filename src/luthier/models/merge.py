@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from luthier.data.stream import Rows, packed
+from luthier.errors import ModelError
+from luthier.models.adapt.table import UNMERGED, kind_of_adapter
 from luthier.models.load import load_policy
 from luthier.models.locate import ModelFiles
 
@@ -16,9 +18,10 @@ PROBE_TOKENS = 512
 def merge_difference(files: ModelFiles, adapter: Path, rows: Rows) -> float | None:
     """The largest difference that merging makes to a logit, over the largest logit, on a few rows of data.
 
-    None where there is nothing to merge: the output over the vocabulary or the adapter is missing.
+    None where there is nothing to merge (the output over the vocabulary or the adapter is missing), and where
+    `not_merged` says why it cannot be.
     """
-    if files.kind != "decoder" or not (adapter / "adapter_config.json").exists():
+    if files.kind != "decoder" or kind_of_adapter(adapter) is None or not_merged(adapter):
         return None
     policy = load_policy(files, adapter)
     if policy.lm_head is None:
@@ -33,10 +36,21 @@ def merge_difference(files: ModelFiles, adapter: Path, rows: Rows) -> float | No
     return apart / max(float(b.abs().max()) for b in before)
 
 
+def not_merged(adapter: Path) -> str | None:
+    """Why the adapter in this folder cannot be merged; None where it can, or where there is none."""
+    return UNMERGED.get(kind_of_adapter(adapter) or "")
+
+
 def merge(files: ModelFiles, adapter: Path, target: Path) -> None:
-    """Write the base with the adapter merged into it, as an ordinary model folder with the base's tokenizer."""
+    """Write the base with the adapter merged into it, as an ordinary model folder with the base's tokenizer.
+
+    Raises ModelError for an adapter that cannot be merged.
+    """
     import shutil
 
+    why = not_merged(adapter)
+    if why:
+        raise ModelError(why, str(adapter), "Use the adapter on its base")
     policy = load_policy(files, adapter)
     merged: Any = policy.wrapped.merge_and_unload()  # type: ignore[operator]
     merged.save_pretrained(str(target))

@@ -25,7 +25,7 @@ _WORKERS = "leave it out: rows are tokenised once and cached; `machine.threads` 
 _MODEL = "write `base_model`: a folder, a hub id or a packaged model"
 _DATA = "write `data`: a path, or a list of entries with `path` and `type`"
 _EPOCHS = "write `train.num_epochs`"
-_ADAPTER = "write `adapter.type`: `lora`, `full` or `head`"
+_ADAPTER = "write `adapter.type`: `lora`, `full`, `head`, `ia3`, `bottleneck` or `adalora`"
 _BATCH = "write `train.batch_size`, the rows per optimizer step; micro-batches are cut by the machine's memory"
 _RATE = "write `train.learning_rate`"
 _SCHEDULE = "write `train.lr_scheduler`: `constant`, `linear`, `cosine` or `wsd`"
@@ -34,7 +34,7 @@ _LENGTH = "write `train.sequence_len`, in tokens, and `train.truncation` for lon
 _VALIDATION = "write `splits.validation`, a share of the rows, or a data entry with `split: validation`"
 _ENTRY = "write a data entry with `split: validation` or `split: test`"
 _TEST = "write `splits.test`, a share of the rows, or a data entry with `split: test`"
-_PLAIN_LORA = "leave it out: LoRA is trained afresh, in its plain form"
+_PLAIN_LORA = "leave it out: LoRA is trained afresh, scaled by `adapter.lora_alpha` / `adapter.lora_r`"
 _TOKENIZER = "leave it out: the tokenizer and the architecture come with `base_model`"
 _TURNS = "write `train.train_on`: `assistant`, `last` or `all`"
 _SEED = "write `train.seed` (order of rows, initial weights) or `splits.seed` (which rows go where)"
@@ -89,7 +89,10 @@ _GROUPS: dict[str, str] = {
     "lora_rank r rank": "write `adapter.lora_r`",
     "alpha lora_scale": "write `adapter.lora_alpha`; the scale is `adapter.lora_alpha` / `adapter.lora_r`",
     "lora_fan_in_fan_out lora_model_dir adapter_name_or_path lora_modules_to_save modules_to_save "
-    "bias lora_bias peft_use_dora use_dora use_rslora loraplus_lr_ratio lora_on_cpu": _PLAIN_LORA,
+    "bias lora_bias use_rslora loraplus_lr_ratio lora_on_cpu": _PLAIN_LORA,
+    "peft_use_dora": "write `adapter.use_dora`",
+    "dora": "write `adapter: {type: lora, use_dora: true}`",
+    "reduction_factor bottleneck_dim adapter_size": "write `adapter.bottleneck_size`, in dimensions",
     "template conversation chat_template_path default_system_message chat_template_jinja": _TEMPLATE,
     "ds_type data_format formatting format": "write `data.0.type`, or leave it out to have it detected",
     "message_field_role message_field_content message_property_mappings roles roles_to_train "
@@ -126,7 +129,10 @@ _TEMPLATES = "chatml llama3 llama2 mistral gemma phi_3 qwen alpaca vicuna zephyr
 VALUES: dict[tuple[str, str], str] = {
     ("adapter.type", "qlora"): f"{_LORA}: the base is trained in its own precision",
     **{("adapter.type", other): _FULL for other in ("none", "fft", "full-finetune")},
-    **{("adapter.type", other): _LORA for other in ("peft", "dora", "rslora", "adalora", "pissa")},
+    **{("adapter.type", other): _LORA for other in ("peft", "rslora", "pissa")},
+    ("adapter.type", "dora"): "write `adapter: {type: lora, use_dora: true}`",
+    **{("adapter.type", other): "write `ia3`" for other in ("ia³", "(ia)^3", "tfew")},
+    **{("adapter.type", other): "write `bottleneck`" for other in ("houlsby", "pfeiffer", "adapter", "adapters")},
     ("adapter.lora_target_modules", "all"): "write `all-linear`",
     **{("objective.type", other): "write `pretrain`" for other in ("pt", "completion", "clm")},
     **{("objective.type", other): "write `sft`" for other in ("finetune", "instruct", "supervised", "chat")},

@@ -63,6 +63,12 @@ def _method(recipe: Recipe) -> Iterator[Fault]:
         if adapter not in READ_BY.get(name, ("lora",)):
             needs = " or ".join(f"`adapter: {kind}`" for kind in READ_BY.get(name, ("lora",)))
             yield _no_effect(("adapter", name), needs)
+    if adapter == "adalora" and recipe.adapter.target_r >= recipe.adapter.init_r:
+        yield Fault(
+            ("adapter", "target_r"),
+            f"`adapter.target_r` is {recipe.adapter.target_r}, not below `adapter.init_r` ({recipe.adapter.init_r})",
+            "Start with more ranks than are to be left",
+        )
     if objective != "classify":
         for name in _changed(recipe.objective):
             if name != "type":
@@ -92,7 +98,12 @@ def _budget(recipe: Recipe) -> Iterator[Fault]:
 
 
 READ_BY: dict[str, tuple[str, ...]] = {"type": get_args(Adapter.model_fields["type"].annotation),
-                                        "num_layers": ("lora", "full")}  # fmt: skip
+                                        "num_layers": ("lora", "full", "ia3", "bottleneck", "adalora"),
+                                        **dict.fromkeys(("lora_alpha", "lora_dropout", "lora_target_modules"),
+                                                        ("lora", "adalora")),
+                                        **dict.fromkeys(("bottleneck_size", "bottleneck_placement"), ("bottleneck",)),
+                                        **dict.fromkeys(("init_r", "target_r", "orth_reg_weight"), ("adalora",)),
+                                        }  # fmt: skip
 """Which adapters read a key of the section; those that are not listed, LoRA alone."""
 CLASSIFY = ("accuracy", "macro_f1")
 MEASURED: dict[str, tuple[str, ...]] = {"classify": CLASSIFY, "pretrain": ("nll",), "sft": get_args(Metric)}

@@ -143,7 +143,10 @@ def _data(document: Document) -> str:
 
 
 def _merge(document: Document) -> str:
-    difference = _part(document, "lineage").get("merge_logit_difference")
+    lineage = _part(document, "lineage")
+    if lineage.get("not_merged"):
+        return _section("Merge", f"The adapter cannot be merged into its base: {lineage['not_merged']}.")
+    difference = lineage.get("merge_logit_difference")
     if difference is None:
         return ""
     text = f"Merging the adapter into the base weights changes logits by at most {difference:.2g}."
