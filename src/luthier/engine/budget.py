@@ -15,6 +15,8 @@ BEST_MICRO_BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
 """Where speed stops growing with the micro-batch, and the cache begins to suffer."""
 PROCESS_BYTES = 600e6
 """Python with torch and transformers loaded."""
+FOUR_BITS = 0.516
+"""Bytes of a weight in NF4: half a byte, and one for the scale of every 64."""
 HEAD_CHUNK_TOKENS = 256
 LANE_TOKENS = 128
 """Tokens of a step that make a lane worth having."""
@@ -95,7 +97,12 @@ def lane_bytes(recipe: Recipe, facts: Facts, tokens: int) -> float:
 
 def fixed_bytes(recipe: Recipe, facts: Facts) -> float:
     """Weights, the summed gradient and AdamW's two moments."""
-    return PROCESS_BYTES + 4 * (facts.model.num_parameters + 3 * trained_parameters(recipe, facts))
+    model = facts.model
+    weights = 4.0 * model.num_parameters
+    if recipe.load_in_4bit:
+        table = model.vocab_size * model.hidden_size
+        weights = 4.0 * table + FOUR_BITS * (model.num_parameters - table)
+    return PROCESS_BYTES + weights + 12 * trained_parameters(recipe, facts)
 
 
 def trained_parameters(recipe: Recipe, facts: Facts) -> int:

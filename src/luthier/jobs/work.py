@@ -67,7 +67,7 @@ def open_work(home: Home, run_id: str, stages: Stages) -> Work:
     plan = read_plan(folder)
     recipe = plan.settings
     with stages.stage("open"):
-        files = locate(recipe.base_model, home.cache("models"), stages.note)
+        files = locate(recipe.base_model, home.cache("models"), stages.note, recipe.load_in_4bit)
         renderer, cache = renderer_of(files, recipe), home.cache("rendered")
         rows, rendered = {}, {}
         for split in ("train", "validation", "test"):
@@ -92,7 +92,8 @@ def _judged(work: Work, fitted: dict[str, Any]) -> dict[str, Any]:
     with work.stages.stage("register"):
         lineage = {
             "base_model": work.files.name, "base_sha256": work.files.sha256, "base_licence": work.files.licence,
-            "base_quantised": work.files.quantised, "dataset_version": work.plan.dataset_version,
+            "base_quantised": work.files.quantised, "load_in_4bit": work.files.load_in_4bit,
+            "dataset_version": work.plan.dataset_version,
             "merge_logit_difference": merge_difference(work.files, work.folder / "adapter", work.rendered["train"]),
             "not_merged": not_merged(work.folder / "adapter"),
         }  # fmt: skip

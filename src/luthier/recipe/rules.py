@@ -63,6 +63,16 @@ def _method(recipe: Recipe) -> Iterator[Fault]:
         if adapter not in READ_BY.get(name, ("lora",)):
             needs = " or ".join(f"`adapter: {kind}`" for kind in READ_BY.get(name, ("lora",)))
             yield _no_effect(("adapter", name), needs)
+    if recipe.load_in_4bit and adapter != "lora":
+        yield Fault(
+            ("load_in_4bit",),
+            f"`load_in_4bit` needs `adapter: lora`, but `adapter` is `{adapter}`",
+            "Leave it out, or change the other",
+        )
+    if recipe.load_in_4bit and recipe.adapter.use_dora:
+        yield Fault(
+            ("load_in_4bit",), "`load_in_4bit` and `adapter.use_dora` exclude each other", "Leave one of them out"
+        )
     if adapter == "adalora" and recipe.adapter.target_r >= recipe.adapter.init_r:
         yield Fault(
             ("adapter", "target_r"),

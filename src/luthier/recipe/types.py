@@ -270,6 +270,9 @@ class Recipe(Part):
     """A folder, a hub id, or a packaged model (`smollm2-135m-instruct`, `all-minilm-l6-v2`)."""
     data: Annotated[tuple[DataEntry, ...], Field(min_length=1)]
     """A path, an entry, or a list of entries."""
+    load_in_4bit: Switch = False
+    """`adapter: lora` only: hold the base's linear layers in four bits (NF4), so that it takes an eighth of the memory
+    (QLoRA); needs `luthier[bnb]`."""
     name: Name | None = None
     """The name of the registered model; by default it comes from the first data file's name."""
     adapter: Adapter = Adapter()

@@ -76,8 +76,8 @@ def fuse(model: nn.Module) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """PEFT asks transformers by an old name, says how it reads GPT-2's layers, and wonders at AdaLoRA's rank pattern and
-    at layers that have no rank left; that is no news for the user."""
+    """PEFT asks transformers by an old name, says how it reads GPT-2's layers, and wonders at AdaLoRA's rank pattern
+    and at layers that have no rank left; that is no news for the user."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
         for message in ("fan_in_fan_out is set", "The following rank_pattern keys", r"Adapter '\w+': \d+ LoRA tensor"):
