@@ -21,6 +21,7 @@ def check(recipe: Recipe, where: str = "recipe") -> None:
 def contradictions(recipe: Recipe) -> Iterator[Fault]:
     """Every contradiction between settings, in the order of the keys."""
     yield from _data(recipe)
+    yield from _adapter(recipe)
     yield from _method(recipe)
     yield from _budget(recipe)
     yield from _evaluation(recipe)
@@ -59,6 +60,20 @@ def _method(recipe: Recipe) -> Iterator[Fault]:
             f"`adapter: head` trains a classifier, but `objective` is `{objective}`",
             "Write `objective: classify`, or `adapter: lora`",
         )
+    if objective != "classify":
+        for name in _changed(recipe.objective):
+            if name != "type":
+                yield _no_effect(("objective", name), "`objective: classify`")
+    if objective != "sft" and recipe.train.train_on != Train().train_on:
+        yield _no_effect(("train", "train_on"), "`objective: sft`")
+    if objective == "classify" and recipe.train.rehearsal not in ("auto", 0):
+        yield _no_effect(("train", "rehearsal"), "`objective: sft` or `pretrain`")
+    if objective != "sft" and recipe.evaluate.constrain != "none":
+        yield _no_effect(("evaluate", "constrain"), "`objective: sft`")
+
+
+def _adapter(recipe: Recipe) -> Iterator[Fault]:
+    adapter = recipe.adapter.type
     for name in _changed(recipe.adapter):
         if adapter not in READ_BY.get(name, ("lora",)):
             needs = " or ".join(f"`adapter: {kind}`" for kind in READ_BY.get(name, ("lora",)))
@@ -79,16 +94,6 @@ def _method(recipe: Recipe) -> Iterator[Fault]:
             f"`adapter.target_r` is {recipe.adapter.target_r}, not below `adapter.init_r` ({recipe.adapter.init_r})",
             "Start with more ranks than are to be left",
         )
-    if objective != "classify":
-        for name in _changed(recipe.objective):
-            if name != "type":
-                yield _no_effect(("objective", name), "`objective: classify`")
-    if objective != "sft" and recipe.train.train_on != Train().train_on:
-        yield _no_effect(("train", "train_on"), "`objective: sft`")
-    if objective == "classify" and recipe.train.rehearsal not in ("auto", 0):
-        yield _no_effect(("train", "rehearsal"), "`objective: sft` or `pretrain`")
-    if objective != "sft" and recipe.evaluate.constrain != "none":
-        yield _no_effect(("evaluate", "constrain"), "`objective: sft`")
 
 
 def _budget(recipe: Recipe) -> Iterator[Fault]:
@@ -107,13 +112,19 @@ def _budget(recipe: Recipe) -> Iterator[Fault]:
         )
 
 
-READ_BY: dict[str, tuple[str, ...]] = {"type": get_args(Adapter.model_fields["type"].annotation),
-                                        "num_layers": ("lora", "full", "ia3", "bottleneck", "adalora"),
-                                        **dict.fromkeys(("lora_alpha", "lora_dropout", "lora_target_modules"),
-                                                        ("lora", "adalora")),
-                                        **dict.fromkeys(("bottleneck_size", "bottleneck_placement"), ("bottleneck",)),
-                                        **dict.fromkeys(("init_r", "target_r", "orth_reg_weight"), ("adalora",)),
-                                        }  # fmt: skip
+LORAS, BOTTLENECK, ADALORA = ("lora", "adalora"), ("bottleneck",), ("adalora",)
+READ_BY: dict[str, tuple[str, ...]] = {
+    "type": get_args(Adapter.model_fields["type"].annotation),
+    "num_layers": ("lora", "full", "ia3", "bottleneck", "adalora"),
+    "lora_alpha": LORAS,
+    "lora_dropout": LORAS,
+    "lora_target_modules": LORAS,
+    "bottleneck_size": BOTTLENECK,
+    "bottleneck_placement": BOTTLENECK,
+    "init_r": ADALORA,
+    "target_r": ADALORA,
+    "orth_reg_weight": ADALORA,
+}
 """Which adapters read a key of the section; those that are not listed, LoRA alone."""
 CLASSIFY = ("accuracy", "macro_f1")
 MEASURED: dict[str, tuple[str, ...]] = {"classify": CLASSIFY, "pretrain": ("nll",), "sft": get_args(Metric)}
