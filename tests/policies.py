@@ -100,6 +100,8 @@ def objective_cases() -> dict[str, Callable[[Path, Path], tuple[Policy, Objectiv
     """Every objective of the TABLE with the policies it is meant for."""
     lora, head, full = Adapter(lora_r=4, lora_alpha=8.0), Adapter(type="head"), Adapter(type="full")
     prefix, prompt = (Adapter(type=kind, num_virtual_tokens=5) for kind in ("prefix", "prompt"))  # type: ignore[arg-type]
+    dora, ia3 = Adapter(lora_r=4, lora_alpha=8.0, use_dora=True), Adapter(type="ia3")
+    adalora, small = Adapter(type="adalora", init_r=4, target_r=2), Adapter(type="bottleneck", bottleneck_size=8)
     exclusive = {"label": np.array([0, 1, 2, 0, 1, 2]), "row_weight": np.ones(6, np.float32)}
     several = exclusive | {"label": np.array([[1, 0, 1]] * 3 + [[0, 1, 0]] * 3, np.float32)}
 
@@ -118,6 +120,14 @@ def objective_cases() -> dict[str, Callable[[Path, Path], tuple[Policy, Objectiv
             class_policy(bert, prefix), build("classify"), batch_maker(language_rows(90), exclusive)),
         "classify, prompt on an encoder": lambda llama, bert: (
             class_policy(bert, prompt), build("classify"), batch_maker(language_rows(90), exclusive)),
+        "sft, dora": lambda llama, bert: (language_policy(llama, dora), build("sft"), batch_maker(language_rows())),
+        "sft, ia3": lambda llama, bert: (language_policy(llama, ia3), build("sft"), batch_maker(language_rows())),
+        "sft, bottleneck": lambda llama, bert: (
+            language_policy(llama, small), build("sft"), batch_maker(language_rows())),
+        "sft, adalora": lambda llama, bert: (
+            language_policy(llama, adalora), build("sft"), batch_maker(language_rows())),
+        "classify, bottleneck": lambda llama, bert: (
+            class_policy(bert, small), build("classify"), batch_maker(language_rows(90), exclusive)),
         "pretrain, full": lambda llama, bert: (
             language_policy(llama, full), build("pretrain"), batch_maker(language_rows())),
         "classify, head on an encoder": lambda llama, bert: (

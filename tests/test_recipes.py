@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from works import Events, ready_of, work_of
@@ -13,7 +14,7 @@ from luthier.jobs.fit import fit
 from luthier.jobs.judge import judge
 from luthier.jobs.prepare import Ready
 from luthier.models.packaged import PACKAGED
-from luthier.recipe import load
+from luthier.recipe import Adapter, load
 from luthier.store import Home
 
 ROOT = Path(__file__).parents[1]
@@ -32,13 +33,16 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 def made_ready(name: str, home: Home, llama: Path, *overrides: str) -> Ready:
     """With the tiny model in place of one that must be converted first."""
+    if load(RECIPES[name]).recipe.load_in_4bit:
+        pytest.importorskip("bitsandbytes", reason="needs luthier[bnb]")
     converted = PACKAGED[load(RECIPES[name]).recipe.base_model].inside.endswith(".gguf")
-    return ready_of(RECIPES[name], home, *overrides, *([f"base_model={llama}"] if converted else []))
+    return ready_of(RECIPES[name], home, *([f"base_model={llama}"] if converted else []), *overrides)
 
 
 def test_there_are_recipes_for_each_kind_of_adapter() -> None:
     used = {load(path).recipe.adapter.type for name, path in RECIPES.items() if name.startswith("recipes/")}
-    assert used == {"lora", "head", "full", "prefix", "prompt"}
+    assert used == set(get_args(Adapter.model_fields["type"].annotation))
+    assert {load(path).recipe.adapter.use_dora for path in RECIPES.values()} == {True, False}
     assert {path.suffix for path in RECIPES.values()} == {".yaml"}
     assert len({load(path).recipe.name for path in RECIPES.values()}) == len(RECIPES)
 
@@ -70,7 +74,7 @@ def test_a_recipe_runs_to_its_verdict(name: str, home: Home, tiny_llama: Path, t
     """On the tiny models, with two steps and six test rows."""
     model = tiny_bert if "queue" in name else tiny_llama
     short = ("evaluate.max_new_tokens=4",) if "chat" in name else ()
-    ready = ready_of(RECIPES[name], home, f"base_model={model}", *SMALL, *short)
+    ready = made_ready(name, home, model, f"base_model={model}", *SMALL, *short)
     work = work_of(ready, home, Events())
     result = fit(work, lambda: None)
     part = scores_part(work, judge(work))
@@ -86,6 +90,8 @@ def test_a_recipe_runs_to_its_verdict(name: str, home: Home, tiny_llama: Path, t
 def test_a_recipe_runs_on_its_own_model(name: str, tmp_path: Path) -> None:
     from luthier.jobs.run import run
 
+    if load(RECIPES[name]).recipe.load_in_4bit:
+        pytest.importorskip("bitsandbytes", reason="needs luthier[bnb]")
     short = ("evaluate.max_new_tokens=8", "evaluate.forgetting=false") if "chat" in name else ()
     document = run(RECIPES[name], (*SMALL, *short), Home(tmp_path))
     assert document["status"] == "succeeded"

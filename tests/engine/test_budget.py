@@ -107,6 +107,26 @@ def test_what_trains_more_takes_more() -> None:
     assert head.peak_memory_bytes < lora.peak_memory_bytes < full.peak_memory_bytes
 
 
+@pytest.mark.parametrize(
+    ("adapter", "weights"),
+    [
+        ("ia3", 30 * 5 * 576),
+        ({"type": "bottleneck", "bottleneck_size": 64}, 30 * 4 * 64 * 576),
+        ({"type": "bottleneck", "bottleneck_size": 64, "bottleneck_placement": "pfeiffer"}, 30 * 2 * 64 * 576),
+        ({"type": "adalora", "init_r": 12, "num_layers": 10}, 10 * 12 * 18 * 576),
+    ],
+)
+def test_the_weights_that_are_trained_are_counted(adapter: Any, weights: int) -> None:
+    recipe = resolve(from_mapping({"base_model": "m", "data": "d.jsonl", "adapter": adapter}), FACTS).recipe
+    assert trained_parameters(recipe, FACTS) == weights
+
+
+def test_a_base_of_four_bits_takes_an_eighth_but_for_its_embeddings() -> None:
+    whole, packed = (foretold(load_in_4bit=packed, machine={"threads": 1}, **FIXED) for packed in (False, True))
+    saved = (4 - 0.516) * (134_515_008 - 49152 * 576)
+    assert whole.peak_memory_bytes - packed.peak_memory_bytes == pytest.approx(saved, rel=1e-3)
+
+
 def test_the_price_is_that_of_the_hours() -> None:
     priced = foretold(machine={"price_per_hour": 3.0}, **FIXED)
     assert priced.cost == pytest.approx(priced.seconds / 3600 * 3.0)

@@ -12,6 +12,7 @@ from policies import language_policy, language_rows
 
 from luthier.data.forest import Row
 from luthier.data.stream import Stream, packed
+from luthier.engine.adapter_seams import adapter_seams
 from luthier.engine.checkpoint import PAUSED, Checkpoints, best_step, load_best, newest
 from luthier.engine.hooks import Clock, Patience, Validate
 from luthier.engine.loop import train
@@ -19,8 +20,8 @@ from luthier.engine.plan import Plan
 from luthier.errors import TrainingError
 from luthier.models.policy import Policy
 from luthier.objectives import TABLE
+from luthier.recipe import Adapter, Train
 from luthier.recipe import Objective as Settings
-from luthier.recipe import Train
 
 STEPS = 7
 SFT = TABLE["sft"](Settings(), False)
@@ -37,13 +38,18 @@ class Memory:
         return self.rows[i].ids, self.rows[i].weights
 
 
+LORA = Adapter(lora_r=4, lora_alpha=8.0)
+ADALORA = Adapter(type="adalora", init_r=4, target_r=2)
+
+
 def fit(
-    model: Path, folder: Path, every: int = 1, hooks: Any = lambda run: [], seed: int = 0
+    model: Path, folder: Path, every: int = 1, hooks: Any = lambda run: [], seed: int = 0, adapter: Adapter = LORA
 ) -> tuple[Policy, Plan, Any]:
-    policy = language_policy(model, dtype=torch.float32)
+    policy = language_policy(model, adapter, torch.float32)
     rows = Memory(language_rows(shared=10))
     stream = Stream(packed(rows, 60, share_prefix=True), len(rows), 4, 4 * STEPS, seed, "rows")
-    plan = Plan(Train(learning_rate=1e-2), policy.trainable(), STEPS)
+    seams = adapter_seams(policy, adapter, STEPS)
+    plan = Plan(Train(learning_rate=1e-2), policy.trainable(), STEPS, seams=seams)
     run = Checkpoints(folder, every)
     outcome = train(policy, SFT, stream, plan, run, hooks(run))
     return policy, plan, outcome
@@ -59,13 +65,14 @@ def stop_at(step: int) -> Any:
     return lambda report, policy: PAUSED if report.step == step else None
 
 
+@pytest.mark.parametrize("adapter", [LORA, ADALORA], ids=["lora", "adalora"])
 @pytest.mark.parametrize("step", [1, 3, 6])
-def test_resumed_equals_uninterrupted(tiny_llama: Path, tmp_path: Path, step: int) -> None:
-    whole = fit(tiny_llama, tmp_path / "whole")
-    stopped = fit(tiny_llama, tmp_path / "parts", every=100, hooks=lambda run: [stop_at(step)])
+def test_resumed_equals_uninterrupted(tiny_llama: Path, tmp_path: Path, step: int, adapter: Adapter) -> None:
+    whole = fit(tiny_llama, tmp_path / "whole", adapter=adapter)
+    stopped = fit(tiny_llama, tmp_path / "parts", every=100, hooks=lambda run: [stop_at(step)], adapter=adapter)
     assert stopped[2].steps == step
     assert not same(stopped, whole)
-    resumed = fit(tiny_llama, tmp_path / "parts")
+    resumed = fit(tiny_llama, tmp_path / "parts", adapter=adapter)
     assert same(resumed, whole)
     assert resumed[2].reason == "plan complete"
 

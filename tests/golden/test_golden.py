@@ -18,6 +18,7 @@ from policies import LABELS, files_of, language_rows
 
 from luthier.data.forest import Row
 from luthier.data.stream import Stream, packed
+from luthier.engine.adapter_seams import adapter_seams
 from luthier.engine.checkpoint import Checkpoints
 from luthier.engine.loop import train
 from luthier.engine.plan import Plan
@@ -42,10 +43,16 @@ class Case:
     learning_rate: float
     multi_label: bool = False
     shared: int = 0
+    use_dora: bool = False
 
 
 CASES = {
     "sft, lora": Case("sft", "llama", "lora", 1e-2, shared=20),
+    "sft, dora": Case("sft", "llama", "lora", 1e-2, shared=20, use_dora=True),
+    "sft, ia3": Case("sft", "llama", "ia3", 1e-1, shared=20),
+    "sft, bottleneck": Case("sft", "llama", "bottleneck", 1e-2, shared=20),
+    "sft, adalora": Case("sft", "llama", "adalora", 3e-2, shared=20),
+    "classify, bottleneck": Case("classify", "bert", "bottleneck", 1e-2),
     "sft, full": Case("sft", "llama", "full", 1e-3, shared=20),
     "sft, prefix": Case("sft", "llama", "prefix", 1e-1, shared=20),
     "sft, prompt": Case("sft", "llama", "prompt", 1e-1, shared=20),
@@ -76,12 +83,13 @@ class Memory:
 def losses(case: Case, model: Path, folder: Path) -> list[float]:
     """The loss at each of the first steps, from the base model on."""
     labels = LABELS if case.objective == "classify" else ()
-    adapter = Adapter(type=case.adapter, lora_r=4, lora_alpha=8.0)  # type: ignore[arg-type]
+    adapter = Adapter(type=case.adapter, lora_r=4, lora_alpha=8.0, use_dora=case.use_dora)  # type: ignore[arg-type]
     policy = make_policy(files_of(model), adapter, labels, case.multi_label, seed=1)
     rows = Memory(rows_of(case))
     make = packed(rows, MICRO_BATCH_TOKENS, columns_of(case), share_prefix=case.objective != "classify")
     stream = Stream(make, ROWS, BATCH, STEPS * BATCH)
-    plan = Plan(Train(learning_rate=case.learning_rate, weight_decay=0.01), policy.trainable(), STEPS)
+    settings, seams = Train(learning_rate=case.learning_rate, weight_decay=0.01), adapter_seams(policy, adapter, STEPS)
+    plan = Plan(settings, policy.trainable(), STEPS, seams=seams)
     seen: list[float] = []
 
     def note(report: Report, policy: Policy) -> None:

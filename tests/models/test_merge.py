@@ -11,9 +11,10 @@ from policies import LABELS, files_of, language_policy, language_rows
 from transformers import AutoModelForCausalLM
 
 from luthier.data.batch import pack
+from luthier.errors import ModelError
 from luthier.models.load import load_base, load_policy, make_policy, save_policy
 from luthier.models.locate import locate
-from luthier.models.merge import merge, merge_difference
+from luthier.models.merge import merge, merge_difference, not_merged
 from luthier.recipe import Adapter
 
 
@@ -59,6 +60,42 @@ def test_the_merged_folder_is_a_model_of_its_own(tiny_llama: Path, adapter: Path
     assert found.sha256 != files.sha256
     assert found.num_parameters == files.num_parameters
     assert (found.folder / "tokenizer.json").read_bytes() == (tiny_llama / "tokenizer.json").read_bytes()
+
+
+MERGED = {
+    "ia3": Adapter(type="ia3"),
+    "dora": Adapter(lora_r=4, use_dora=True),
+    "adalora": Adapter(type="adalora", init_r=4, target_r=2),
+}
+
+
+@pytest.mark.parametrize("kind", MERGED)
+def test_other_adapters_merge_as_closely(kind: str, tiny_llama: Path, tmp_path: Path) -> None:
+    files, policy = files_of(tiny_llama), make_policy(files_of(tiny_llama), MERGED[kind], seed=1)
+    draw = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for weights in policy.trainable().values():
+            weights += 0.05 * torch.randn(weights.shape, generator=draw)
+    save_policy(policy, tmp_path / "adapter", files)
+    apart = merge_difference(files, tmp_path / "adapter", Rows())
+    assert apart is not None
+    assert 0 < apart < 1e-5
+    merge(files, tmp_path / "adapter", tmp_path / "merged")
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)
+    for row in language_rows():
+        with policy.evaluating():
+            ours = policy.vocab_logits(policy.hidden(pack([row])))
+            theirs = plain(torch.from_numpy(row.ids)[None]).logits[0]
+        assert float((ours - theirs).abs().max()) < 1e-5 * float(ours.abs().max())
+
+
+def test_bottleneck_adapters_are_not_merged_and_it_is_said_why(tiny_llama: Path, tmp_path: Path) -> None:
+    files = files_of(tiny_llama)
+    save_policy(make_policy(files, Adapter(type="bottleneck")), tmp_path / "adapter", files)
+    assert merge_difference(files, tmp_path / "adapter", Rows()) is None
+    assert "activation" in str(not_merged(tmp_path / "adapter"))
+    with pytest.raises(ModelError, match="activation inside a bottleneck adapter"):
+        merge(files, tmp_path / "adapter", tmp_path / "merged")
 
 
 @pytest.mark.parametrize(("model", "kind"), [("tiny_llama", "full"), ("tiny_bert", "lora"), ("tiny_bert", "head")])

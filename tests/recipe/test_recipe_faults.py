@@ -87,7 +87,10 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     "a time": (BASE + "train: {max_time: 90}\n", ["`train.max_time`", "`1h30m`."]),
     "no time at all": (BASE + "train: {max_time: 0s}\n", ["`0s`", "`90s`"]),
     "memory": (BASE + "machine: {memory: lots}\n", ["`machine.memory`", "`8GB`"]),
-    "another tool's method": (BASE + "adapter: qlora\n", ["`qlora`", "Write `lora`"]),
+    "another tool's method": (BASE + "adapter: qlora\n", ["`qlora`", "Write `lora`", "`load_in_4bit: true`"]),
+    "a method that is a key here": (BASE + "adapter: dora\n", ["`dora`", "`adapter: {type: lora, use_dora: true}`"]),
+    "axolotl's DoRA": (BASE + "peft_use_dora: true\n", ["Write `adapter.use_dora`"]),
+    "a bottleneck by its author": (BASE + "adapter: houlsby\n", ["Write `bottleneck`"]),
     "another tool's objective": (BASE + "objective: dpo\n", ["`dpo`", "`sft`, `pretrain` or `classify`", "preference"]),
     "an objective with rollouts": (BASE + "objective: {type: grpo}\n", ["`grpo`", "reinforcement learning"]),
     "another tool's format": ("base_model: m\ndata: {path: a, type: openai}\n", ["Write `chat`"]),
@@ -104,6 +107,19 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     ),
     "ranks of virtual tokens": (BASE + "adapter: {type: prompt, lora_r: 8}\n", ["`adapter.lora_r`", "no effect"]),
     "another tool's name": (BASE + "adapter: {type: prefix_tuning}\n", ["`prefix_tuning`", "Write `prefix`"]),
+    "the settings of another adapter": (
+        BASE + "adapter: {type: ia3, lora_alpha: 8, bottleneck_size: 3, use_dora: true}\n",
+        ["3 faults", "`adapter: lora` or `adapter: adalora`", "`adapter: bottleneck`", "no effect"],
+    ),
+    "ranks that cannot fall": (
+        BASE + "adapter: {type: adalora, target_r: 12}\n",
+        ["`adapter.target_r` is 12, not below"],
+    ),
+    "four bits without LoRA": (
+        BASE + "load_in_4bit: true\nadapter: ia3\n",
+        ["line 3", "`load_in_4bit` needs `adapter: lora`"],
+    ),
+    "four bits with DoRA": (BASE + "load_in_4bit: true\nadapter: {use_dora: true}\n", ["exclude each other"]),
     "label smoothing of text": (
         BASE + "objective: {label_smoothing: 0.1}\n",
         ["no effect", "`objective: classify`"],
@@ -166,7 +182,7 @@ def test_a_wrong_recipe_says_what_where_and_how(tmp_path: Path, text: str, words
 
 FOREIGN = """
 model_name_or_path micro_batch_size gradient_accumulation_steps per_device_train_batch_size
-sample_packing pad_to_sequence_len flash_attention bf16 fp16 gradient_checkpointing load_in_4bit
+sample_packing pad_to_sequence_len flash_attention bf16 fp16 gradient_checkpointing load_in_8bit
 output_dir val_set_size datasets lora_target_linear cutoff_len logging_steps report_to dataset
 template num_train_epochs finetuning_type lora_rank lora_target max_seq_length train_on_inputs
 optimizer lr_scheduler_type warmup_steps eval_strategy save_total_limit wandb_project special_tokens

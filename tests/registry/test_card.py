@@ -81,12 +81,12 @@ def test_the_front_matter_is_what_the_hub_reads(document: dict[str, Any]) -> Non
 
 def test_virtual_tokens_are_a_peft_adapter_that_cannot_be_merged(document: dict[str, Any]) -> None:
     document["recipe"]["adapter"] = {"type": "prefix"}
-    document["lineage"] |= {"merge_logit_difference": None, "unmergeable": "it changes no weight"}
+    document["lineage"] |= {"merge_logit_difference": None, "not_merged": "it changes no weight"}
     card = write_card(document)
     head = yaml.safe_load(card.split("---\n")[1])
     assert (head["library_name"], head["base_model_relation"]) == ("peft", "adapter")
     assert head["tags"] == ["luthier", "prefix"]
-    assert "Cannot be merged into the base weights, since it changes no weight." in card
+    assert "The adapter cannot be merged into its base: it changes no weight." in card
 
 
 def test_all_weights_trained_is_not_a_peft_model(document: dict[str, Any]) -> None:

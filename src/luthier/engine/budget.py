@@ -15,11 +15,17 @@ BEST_MICRO_BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
 """Where speed stops growing with the micro-batch, and the cache begins to suffer."""
 PROCESS_BYTES = 600e6
 """Python with torch and transformers loaded."""
+FOUR_BITS = 0.516
+"""Bytes of a weight in NF4: half a byte, and one for the scale of every 64."""
 HEAD_CHUNK_TOKENS = 256
 LANE_TOKENS = 128
 """Tokens of a step that make a lane worth having."""
 ACTIVATIONS_PER_LAYER = 34
 """Floats kept for the backward for each token, layer and hidden dimension."""
+SIDES = 18
+"""Hidden sizes in the inputs and outputs of a block's seven linear layers together, about."""
+INNER = 5
+"""Hidden sizes in a block's keys, values and inner activations together, about."""
 
 
 @dataclass(frozen=True)
@@ -92,15 +98,30 @@ def lane_bytes(recipe: Recipe, facts: Facts, tokens: int) -> float:
 
 def fixed_bytes(recipe: Recipe, facts: Facts) -> float:
     """Weights, the summed gradient and AdamW's two moments."""
-    return PROCESS_BYTES + 4 * (facts.model.num_parameters + 3 * trained_parameters(recipe, facts))
+    model = facts.model
+    weights = 4.0 * model.num_parameters
+    if recipe.load_in_4bit:
+        table = model.vocab_size * model.hidden_size
+        weights = 4.0 * table + FOUR_BITS * (model.num_parameters - table)
+    return PROCESS_BYTES + weights + 12 * trained_parameters(recipe, facts)
 
 
 def trained_parameters(recipe: Recipe, facts: Facts) -> int:
     """How many weights are trained; a head's few are not counted."""
-    model, virtual = facts.model, recipe.adapter.virtual_tokens * facts.model.hidden_size
-    whole = {"head": 0, "lora": lora_parameters(recipe, facts), "full": model.num_parameters,
-             "prefix": 2 * model.num_layers * virtual, "prompt": virtual}  # fmt: skip
-    return int(whole[recipe.adapter.type] * trained_share(recipe, facts))
+    model, adapter = facts.model, recipe.adapter
+    if adapter.type == "prompt":
+        return adapter.virtual_tokens * model.hidden_size
+    each_layer = {
+        "head": 0,
+        "lora": adapter.lora_r * SIDES * model.hidden_size,
+        "adalora": adapter.init_r * SIDES * model.hidden_size,
+        "ia3": INNER * model.hidden_size,
+        "bottleneck": (2 if adapter.bottleneck_placement == "houlsby" else 1)
+        * 2 * adapter.bottleneck_size * model.hidden_size,
+        "prefix": 2 * adapter.virtual_tokens * model.hidden_size,
+    }  # fmt: skip
+    whole = model.num_parameters if adapter.type == "full" else each_layer[adapter.type] * model.num_layers
+    return int(whole * trained_share(recipe, facts))
 
 
 def trained_share(recipe: Recipe, facts: Facts) -> float:
@@ -128,9 +149,3 @@ def _room(recipe: Recipe, facts: Facts) -> float:
 
 def _longest(recipe: Recipe, facts: Facts) -> int:
     return min(facts.data.longest_tokens, int(recipe.train.sequence_len))
-
-
-def lora_parameters(recipe: Recipe, facts: Facts) -> int:
-    """About as many as rank times the two sides of the seven linear layers of a block."""
-    model = facts.model
-    return recipe.adapter.lora_r * model.num_layers * 18 * model.hidden_size

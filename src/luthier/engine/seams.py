@@ -46,3 +46,13 @@ class Seams:
     after_backward: tuple[Act, ...] = ()
     after_step: tuple[Act, ...] = ()
     memory: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def and_those_of(self, other: Seams) -> Seams:
+        """Both, these first. At most one of the two may take gradients in a way of its own."""
+        assert plain in (self.gradient, other.gradient), "two ways to take a gradient"
+        return Seams(
+            self.gradient if other.gradient is plain else other.gradient,
+            self.after_backward + other.after_backward,
+            self.after_step + other.after_step,
+            {**self.memory, **other.memory},
+        )

@@ -90,7 +90,7 @@ def _tuned(model: str, home: Home) -> tuple[RunPlan, Path] | None:
 
 def _work(home: Home, plan: RunPlan | None, asked: Recipe, folder: Path, found: Prepared, stages: Stages) -> Work:
     recipe = asked if plan is None else plan.settings
-    files = locate(recipe.base_model, home.cache("models"), stages.note)
+    files = locate(recipe.base_model, home.cache("models"), stages.note, recipe.load_in_4bit)
     renderer, cache, tests = renderer_of(files, recipe), home.cache("rendered"), found.splits["test"]
     rendered = {"test": render_split(renderer, tests, cache, rendering_of(recipe, None), stages.note)}
     if plan is None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from luthier.engine.adapter_seams import adapter_seams
 from luthier.engine.checkpoint import Checkpoints, best_step, load_best, newest
 from luthier.engine.hooks import Announce, Budget, Clock, Control, Patience, Validate
 from luthier.engine.loop import Hook, train
@@ -41,7 +42,8 @@ def fit(work: Work, look: Callable[[], str | None]) -> dict[str, Any]:
                              recipe.machine.device)  # fmt: skip
     feed = TABLE[recipe.objective.type](work, policy)
     steps = total_steps(recipe, len(work.rows["train"]))
-    optimisation = Plan(recipe.train, policy.trainable(), steps, int(plan.forecast["lanes"]), feed.seams)
+    seams = feed.seams.and_those_of(adapter_seams(policy, recipe.adapter, steps))
+    optimisation = Plan(recipe.train, policy.trainable(), steps, int(plan.forecast["lanes"]), seams)
     memory = Checkpoints(work.folder / "checkpoints", int(recipe.train.save_steps))
     if newest(memory.folder, "step") is None:
         feed.begin()

@@ -53,7 +53,7 @@ def _features(work: Work, policy: Policy, rows: list[Example]) -> np.ndarray:
     rendered = render_split(renderer_of(work.files, work.recipe), rows, work.home.cache("rendered"), _rendering(work),
                             work.stages.note)  # fmt: skip
     with work.stages.stage("features") as progress:
-        key = f"{work.files.sha256} {policy.pooling}"
+        key = f"{work.files.weights_key} {policy.pooling}"
         return features(policy, rendered, key, work.home.cache("features"), progress)
 
 

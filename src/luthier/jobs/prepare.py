@@ -59,7 +59,7 @@ def get_ready(recipe_path: Path, overrides: Sequence[str], home: Home, note: Not
 
 def make_ready(source: Recipe, base: Path, home: Home, note: Note) -> Ready:
     """As `get_ready`, from a recipe in hand."""
-    files = locate(source.base_model, home.cache("models"), note)
+    files = locate(source.base_model, home.cache("models"), note, source.load_in_4bit)
     data = prepare(source, base)
     if data.task == "preference":
         raise RecipeError("the rows hold preferences, which no objective learns from", "data", ONE_ANSWER)

@@ -42,4 +42,7 @@ def warnings(ready: Ready, part: dict[str, Any]) -> list[str]:
         told.append(
             f"the base's weights come from a {ready.files.quantised} file: its quality is that of the quantised model"
         )
+    if ready.files.load_in_4bit:
+        told.append("the base is quantised to four bits (NF4) when it is loaded; what is measured, of the base and of "
+                    "the tuned model, is measured on these weights")  # fmt: skip
     return told

@@ -21,7 +21,7 @@ from luthier.jobs.rows import render_split, rendering_of
 from luthier.jobs.workbench import Work
 from luthier.jobs.workspace import DOCUMENT, read_plan
 from luthier.models.locate import locate
-from luthier.models.merge import merge_difference, unmergeable
+from luthier.models.merge import merge_difference, not_merged
 from luthier.recipe import Recipe
 from luthier.registry import aliases, card, versions
 from luthier.store import Home, runs
@@ -67,7 +67,7 @@ def open_work(home: Home, run_id: str, stages: Stages) -> Work:
     plan = read_plan(folder)
     recipe = plan.settings
     with stages.stage("open"):
-        files = locate(recipe.base_model, home.cache("models"), stages.note)
+        files = locate(recipe.base_model, home.cache("models"), stages.note, recipe.load_in_4bit)
         renderer, cache = renderer_of(files, recipe), home.cache("rendered")
         rows, rendered = {}, {}
         for split in ("train", "validation", "test"):
@@ -93,9 +93,10 @@ def _judged(work: Work, fitted: dict[str, Any]) -> dict[str, Any]:
         adapter = work.folder / "adapter"
         lineage = {
             "base_model": work.files.name, "base_sha256": work.files.sha256, "base_licence": work.files.licence,
-            "base_quantised": work.files.quantised, "dataset_version": work.plan.dataset_version,
+            "base_quantised": work.files.quantised, "load_in_4bit": work.files.load_in_4bit,
+            "dataset_version": work.plan.dataset_version,
             "merge_logit_difference": merge_difference(work.files, adapter, work.rendered["train"]),
-            "unmergeable": unmergeable(adapter),
+            "not_merged": not_merged(adapter),
         }  # fmt: skip
         done = {
             **parts.about_part(work), **parts.fit_part(work, fitted), **scores, "forgetting": lost, **verdict,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from transformers import AutoModel, AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from luthier.errors import ModelError
-from luthier.models import attention
-from luthier.models.adapt.table import ADD, load_adapter
+from luthier.models import attention, four_bit
+from luthier.models.adapt.table import ADD, load_adapter, save_adapter
 from luthier.models.heads import Head, HeadConfig
 from luthier.models.locate import ModelFiles
 from luthier.models.policy import Policy, position_offset
@@ -24,9 +25,12 @@ transformers_logging.disable_progress_bar()
 FULL = "model.safetensors"
 
 
-def load_base(files: ModelFiles, device: str = "cpu") -> Policy:
-    """The untouched base model in float32, frozen, with attention over packed segments."""
-    return _read(files.folder, files, device)
+def load_base(files: ModelFiles, device: str = "cpu", dequantised: bool = False) -> Policy:
+    """The untouched base model in float32, frozen, with attention over packed segments.
+
+    Where `files` ask for weights of four bits, `dequantised` gives float32 layers of the same values.
+    """
+    return _read(files.folder, files, device, dequantised)
 
 
 POOLED_FAMILIES = {"bert", "roberta", "xlm-roberta", "camembert"}
@@ -61,43 +65,54 @@ def save_policy(policy: Policy, folder: Path, files: ModelFiles) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     if hasattr(policy.wrapped, "peft_config"):
-        policy.wrapped.save_pretrained(str(folder))  # type: ignore[operator]
+        save_adapter(policy.wrapped, folder)
         _name_base(folder / "adapter_config.json", files.name)
         (folder / "README.md").unlink(missing_ok=True)
     elif any(parameter.requires_grad for parameter in policy.wrapped.parameters()):
         policy.wrapped.save_pretrained(str(folder))  # type: ignore[operator]
     if policy.head is not None:
         policy.head.save(folder)  # type: ignore[operator]
-    about = {"base_model": files.name, "base_sha256": files.sha256, "kind": files.kind}
+    about = {"base_model": files.name, "base_sha256": files.sha256, "kind": files.kind,
+             "load_in_4bit": files.load_in_4bit}  # fmt: skip
     (folder / "luthier.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
 
 
-def load_policy(files: ModelFiles, folder: Path, device: str = "cpu") -> Policy:
-    """The base with what lies in `folder` on it, frozen. Raises ModelError where it was trained on another base."""
-    check_base(files, folder)
-    policy = _read(folder, files, device) if (folder / FULL).exists() else load_base(files, device)
-    if (folder / "adapter_config.json").exists():
-        load_adapter(policy, folder)
+def load_policy(files: ModelFiles, folder: Path, device: str = "cpu", dequantised: bool = False) -> Policy:
+    """The base with what lies in `folder` on it, frozen; in four bits if it was trained so, unless `dequantised`.
+
+    Raises ModelError where it was trained on another base.
+    """
+    files = trained_on(files, folder)
+    policy = _read(folder, files, device) if (folder / FULL).exists() else load_base(files, device, dequantised)
+    load_adapter(policy, folder)
     if (folder / "head.json").exists():
         policy.head = Head.load(folder).to(device)
     policy.train(False)
     return policy
 
 
-def check_base(files: ModelFiles, folder: Path) -> None:
-    """Raise ModelError where what lies in `folder` was trained on another base."""
+def trained_on(files: ModelFiles, folder: Path) -> ModelFiles:
+    """The base that `folder` was trained on, in the number format of the training.
+
+    Raises ModelError where the weights are others.
+    """
     about = json.loads((folder / "luthier.json").read_text(encoding="utf-8"))
     if about["base_sha256"] != files.sha256:
         raise ModelError(
             f"the adapter was trained on {about['base_model']} with weights {about['base_sha256'][:12]}, "
             f"but the base found has {files.sha256[:12]}", where=str(folder), mend="Use the base it was trained on.",
         )  # fmt: skip
+    return replace(files, load_in_4bit=about["load_in_4bit"])
 
 
-def _read(folder: Path, files: ModelFiles, device: str) -> Policy:
+def _read(folder: Path, files: ModelFiles, device: str, dequantised: bool = False) -> Policy:
     attention.register()
     kind: Any = AutoModelForCausalLM if files.kind == "decoder" else AutoModel
-    options = {"add_pooling_layer": False} if files.config.get("model_type") in POOLED_FAMILIES else {}
+    options: dict[str, Any] = {}
+    if files.config.get("model_type") in POOLED_FAMILIES:
+        options["add_pooling_layer"] = False
+    if files.load_in_4bit and not dequantised:
+        options |= four_bit.loading(device)
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # the pooling layer that is left out is no news
     try:
@@ -105,6 +120,8 @@ def _read(folder: Path, files: ModelFiles, device: str) -> Policy:
                                      local_files_only=True, use_safetensors=True, **options)  # fmt: skip
     finally:
         transformers_logging.set_verbosity(level)
+    if files.load_in_4bit:
+        (four_bit.round_to_4bit if dequantised else four_bit.compute_in_float32)(model)
     return _policy(model.to(device), files.kind)
 
 
@@ -142,6 +159,7 @@ def _output_head(model: Any) -> nn.Linear:
 def _name_base(config: Path, name: str) -> None:
     raw = json.loads(config.read_text(encoding="utf-8"))
     raw["base_model_name_or_path"] = name
-    if isinstance(raw.get("target_modules"), list):
-        raw["target_modules"].sort()  # PEFT writes a set: one seed must give one file
+    for key in ("target_modules", "feedforward_modules"):
+        if isinstance(raw.get(key), list):
+            raw[key].sort()  # PEFT writes a set: one seed must give one file
     config.write_text(json.dumps(raw, indent=2), encoding="utf-8")

@@ -6,12 +6,13 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from luthier.errors import ModelError
 from luthier.models.content import content_sha256
+from luthier.models.extras import require_bitsandbytes
 from luthier.models.families import Kind, context_length, kind_of
 from luthier.models.hub import hub_folder
 from luthier.models.packaged import PACKAGED, packaged_folder
@@ -38,14 +39,30 @@ class ModelFiles:
     """Content hash of the weights."""
     quantised: str | None
     """The number format the weights were quantised to before they came here."""
+    load_in_4bit: bool = False
+    """Whether the linear layers are quantised to NF4 when they are loaded."""
+
+    @property
+    def weights_key(self) -> str:
+        """What decides the weights in memory: their hash, and the number format they are loaded in."""
+        return f"{self.sha256} nf4" if self.load_in_4bit else self.sha256
 
 
-def locate(name: str, cache: Path, note: Callable[[str], None] = lambda text: None) -> ModelFiles:
+def locate(
+    name: str, cache: Path, note: Callable[[str], None] = lambda text: None, load_in_4bit: bool = False
+) -> ModelFiles:
     """Finds model `name`: a packaged model, a folder, or a hub id.
 
     Conversions and remembered hashes go to the folder `cache`; `note` is told what takes long. Raises
-    ModelError: no such model, no network, pickled or broken weights, an adapter, an unknown family.
+    ModelError: no such model, no network, pickled or broken weights, an adapter, an unknown family, no bitsandbytes
+    for weights of four bits.
     """
+    if load_in_4bit:
+        require_bitsandbytes()
+    return replace(_found(name, cache, note), load_in_4bit=load_in_4bit)
+
+
+def _found(name: str, cache: Path, note: Callable[[str], None]) -> ModelFiles:
     packaged = PACKAGED.get(name.lower())
     if packaged:
         name = name.lower()

@@ -9,7 +9,7 @@ from __future__ import annotations
 _EXACT_PACKING = "leave it out: rows are always packed and never see each other"
 _MEMORY = "leave it out: micro-batches are cut to fit `machine.memory`, which changes no result"
 _PRECISION = "leave it out: the number format follows from the device"
-_QUANTISED = "leave it out: the base is trained in its own precision; `machine.memory` bounds what a run takes"
+_QUANTISED = "write `load_in_4bit: true` for a base of four bits (NF4), or leave it out"
 _REPORTS = "leave it out: every run records its metrics; `luthier runs watch` shows them"
 _OUTPUT = "leave it out: a run lives in the Luthier home, and `luthier export` writes the model where you want it"
 _STEPS_EVAL = "write `train.eval_steps`, in optimizer steps (`auto` evaluates about ten times)"
@@ -25,7 +25,7 @@ _WORKERS = "leave it out: rows are tokenised once and cached; `machine.threads` 
 _MODEL = "write `base_model`: a folder, a hub id or a packaged model"
 _DATA = "write `data`: a path, or a list of entries with `path` and `type`"
 _EPOCHS = "write `train.num_epochs`"
-_ADAPTER = "write `adapter.type`: `lora`, `full`, `head`, `prefix` or `prompt`"
+_ADAPTER = "write `adapter.type`: `lora`, `full`, `head`, `ia3`, `bottleneck`, `adalora`, `prefix` or `prompt`"
 _BATCH = "write `train.batch_size`, the rows per optimizer step; micro-batches are cut by the machine's memory"
 _RATE = "write `train.learning_rate`"
 _SCHEDULE = "write `train.lr_scheduler`: `constant`, `linear`, `cosine` or `wsd`"
@@ -34,7 +34,7 @@ _LENGTH = "write `train.sequence_len`, in tokens, and `train.truncation` for lon
 _VALIDATION = "write `splits.validation`, a share of the rows, or a data entry with `split: validation`"
 _ENTRY = "write a data entry with `split: validation` or `split: test`"
 _TEST = "write `splits.test`, a share of the rows, or a data entry with `split: test`"
-_PLAIN_LORA = "leave it out: LoRA is trained afresh, in its plain form"
+_PLAIN_LORA = "leave it out: LoRA is trained afresh, scaled by `adapter.lora_alpha` / `adapter.lora_r`"
 _TOKENIZER = "leave it out: the tokenizer and the architecture come with `base_model`"
 _TURNS = "write `train.train_on`: `assistant`, `last` or `all`"
 _SEED = "write `train.seed` (order of rows, initial weights) or `splits.seed` (which rows go where)"
@@ -67,7 +67,7 @@ _GROUPS: dict[str, str] = {
     "attn_implementation use_flash_attention_2 liger_kernel use_liger_kernel enable_liger_kernel "
     "torch_compile unsloth use_unsloth plugins": _KERNELS,
     "bf16 fp16 tf32 float16 bfloat16 torch_dtype dtype mixed_precision pure_bf16": _PRECISION,
-    "load_in_4bit load_in_8bit quantization_bit quantization_method gptq bnb_4bit_quant_type "
+    "load_in_8bit quantization_bit quantization_method gptq bnb_4bit_quant_type "
     "bnb_4bit_compute_dtype quantization": _QUANTISED,
     "output_dir save_dir hub_cache overwrite_output_dir logging_dir": _OUTPUT,
     "logging_steps logging_strategy logging_first_step report_to run_name plot_loss wandb_project "
@@ -90,7 +90,10 @@ _GROUPS: dict[str, str] = {
     "lora_rank r rank": "write `adapter.lora_r`",
     "alpha lora_scale": "write `adapter.lora_alpha`; the scale is `adapter.lora_alpha` / `adapter.lora_r`",
     "lora_fan_in_fan_out lora_model_dir adapter_name_or_path lora_modules_to_save modules_to_save "
-    "bias lora_bias peft_use_dora use_dora use_rslora loraplus_lr_ratio lora_on_cpu": _PLAIN_LORA,
+    "bias lora_bias use_rslora loraplus_lr_ratio lora_on_cpu": _PLAIN_LORA,
+    "peft_use_dora": "write `adapter.use_dora`",
+    "dora": "write `adapter: {type: lora, use_dora: true}`",
+    "reduction_factor bottleneck_dim adapter_size": "write `adapter.bottleneck_size`, in dimensions",
     "template conversation chat_template_path default_system_message chat_template_jinja": _TEMPLATE,
     "ds_type data_format formatting format": "write `data.0.type`, or leave it out to have it detected",
     "message_field_role message_field_content message_property_mappings roles roles_to_train "
@@ -125,9 +128,12 @@ _FULL = "write `full` to train every weight"
 _LORA = "write `lora`"
 _TEMPLATES = "chatml llama3 llama2 mistral gemma phi_3 qwen alpaca vicuna zephyr tokenizer_default default jinja"
 VALUES: dict[tuple[str, str], str] = {
-    ("adapter.type", "qlora"): f"{_LORA}: the base is trained in its own precision",
+    ("adapter.type", "qlora"): f"{_LORA}, and `load_in_4bit: true` beside it",
     **{("adapter.type", other): _FULL for other in ("none", "fft", "full-finetune")},
-    **{("adapter.type", other): _LORA for other in ("peft", "dora", "rslora", "adalora", "pissa")},
+    **{("adapter.type", other): _LORA for other in ("peft", "rslora", "pissa")},
+    ("adapter.type", "dora"): "write `adapter: {type: lora, use_dora: true}`",
+    **{("adapter.type", other): "write `ia3`" for other in ("ia³", "(ia)^3", "tfew")},
+    **{("adapter.type", other): "write `bottleneck`" for other in ("houlsby", "pfeiffer", "adapter", "adapters")},
     **{("adapter.type", other): "write `prefix`" for other in ("prefix_tuning", "prefix-tuning")},
     **{("adapter.type", other): "write `prompt`" for other in ("prompt_tuning", "prompt-tuning", "soft_prompt")},
     ("adapter.lora_target_modules", "all"): "write `all-linear`",

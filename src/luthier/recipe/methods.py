@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from luthier.recipe.types import Recipe
 
@@ -29,7 +29,7 @@ class Method:
 METHODS = {
     ("lora", "sft"): Method("LoRA on answers", 5e-4, 16, 150, 1, 10, rehearsal=0.05),
     ("lora", "pretrain"): Method("LoRA on text", 5e-4, 16, 150, 1, 5, rehearsal=0.05),
-    ("lora", "classify"): Method("a LoRA classifier", 2e-4, 32, 600, 3, 10),
+    ("lora", "classify"): Method("a classifier with LoRA", 2e-4, 32, 600, 3, 10),
     ("full", "sft"): Method("all weights on answers", 2e-5, 16, 150, 1, 10, rehearsal=0.05),
     ("full", "pretrain"): Method("all weights on text", 2e-5, 16, 150, 1, 5, rehearsal=0.05),
     ("full", "classify"): Method("a classifier with all weights", 2e-5, 32, 600, 3, 10),
@@ -43,6 +43,14 @@ METHODS = {
 }
 """(adapter, objective) -> its settings. LoRA takes about ten times the rate of all weights, and a little more in short
 fits (Schulman et al. 2025, "LoRA Without Regret"). Virtual tokens are few and take the rates of PEFT's examples."""
+AS_LORA = {"ia3": ("IA³", 10.0), "bottleneck": ("bottleneck adapters", 1.0), "adalora": ("AdaLoRA", 4.0)}
+"""Adapters that learn as LoRA does but for the rate: what they are called, and how many times LoRA's they take."""
+METHODS |= {
+    (adapter, objective): replace(as_lora, title=as_lora.title.replace("LoRA", name),
+                                  learning_rate=times * as_lora.learning_rate)
+    for adapter, (name, times) in AS_LORA.items()
+    for (other, objective), as_lora in tuple(METHODS.items()) if other == "lora"
+}  # fmt: skip
 PASSAGES = 72
 """General passages that there are (`data/rehearsal`)."""
 MOST = 5.0

@@ -21,6 +21,7 @@ def check(recipe: Recipe, where: str = "recipe") -> None:
 def contradictions(recipe: Recipe) -> Iterator[Fault]:
     """Every contradiction between settings, in the order of the keys."""
     yield from _data(recipe)
+    yield from _adapter(recipe)
     yield from _method(recipe)
     yield from _budget(recipe)
     yield from _evaluation(recipe)
@@ -59,10 +60,6 @@ def _method(recipe: Recipe) -> Iterator[Fault]:
             f"`adapter: head` trains a classifier, but `objective` is `{objective}`",
             "Write `objective: classify`, or `adapter: lora`",
         )
-    for name in _changed(recipe.adapter):
-        if adapter not in READ_BY.get(name, ("lora",)):
-            needs = " or ".join(f"`adapter: {kind}`" for kind in READ_BY.get(name, ("lora",)))
-            yield _no_effect(("adapter", name), needs)
     if objective != "classify":
         for name in _changed(recipe.objective):
             if name != "type":
@@ -73,6 +70,30 @@ def _method(recipe: Recipe) -> Iterator[Fault]:
         yield _no_effect(("train", "rehearsal"), "`objective: sft` or `pretrain`")
     if objective != "sft" and recipe.evaluate.constrain != "none":
         yield _no_effect(("evaluate", "constrain"), "`objective: sft`")
+
+
+def _adapter(recipe: Recipe) -> Iterator[Fault]:
+    adapter = recipe.adapter.type
+    for name in _changed(recipe.adapter):
+        if adapter not in READ_BY.get(name, ("lora",)):
+            needs = " or ".join(f"`adapter: {kind}`" for kind in READ_BY.get(name, ("lora",)))
+            yield _no_effect(("adapter", name), needs)
+    if recipe.load_in_4bit and adapter != "lora":
+        yield Fault(
+            ("load_in_4bit",),
+            f"`load_in_4bit` needs `adapter: lora`, but `adapter` is `{adapter}`",
+            "Leave it out, or change the other",
+        )
+    if recipe.load_in_4bit and recipe.adapter.use_dora:
+        yield Fault(
+            ("load_in_4bit",), "`load_in_4bit` and `adapter.use_dora` exclude each other", "Leave one of them out"
+        )
+    if adapter == "adalora" and recipe.adapter.target_r >= recipe.adapter.init_r:
+        yield Fault(
+            ("adapter", "target_r"),
+            f"`adapter.target_r` is {recipe.adapter.target_r}, not below `adapter.init_r` ({recipe.adapter.init_r})",
+            "Start with more ranks than are to be left",
+        )
 
 
 def _budget(recipe: Recipe) -> Iterator[Fault]:
@@ -91,9 +112,20 @@ def _budget(recipe: Recipe) -> Iterator[Fault]:
         )
 
 
-READ_BY: dict[str, tuple[str, ...]] = {"type": get_args(Adapter.model_fields["type"].annotation),
-                                        "num_layers": ("lora", "full"),
-                                        "num_virtual_tokens": ("prefix", "prompt")}  # fmt: skip
+LORAS, BOTTLENECK, ADALORA = ("lora", "adalora"), ("bottleneck",), ("adalora",)
+READ_BY: dict[str, tuple[str, ...]] = {
+    "type": get_args(Adapter.model_fields["type"].annotation),
+    "num_layers": ("lora", "full", "ia3", "bottleneck", "adalora"),
+    "lora_alpha": LORAS,
+    "lora_dropout": LORAS,
+    "lora_target_modules": LORAS,
+    "bottleneck_size": BOTTLENECK,
+    "bottleneck_placement": BOTTLENECK,
+    "init_r": ADALORA,
+    "target_r": ADALORA,
+    "orth_reg_weight": ADALORA,
+    "num_virtual_tokens": ("prefix", "prompt"),
+}
 """Which adapters read a key of the section; those that are not listed, LoRA alone."""
 CLASSIFY = ("accuracy", "macro_f1")
 MEASURED: dict[str, tuple[str, ...]] = {"classify": CLASSIFY, "pretrain": ("nll",), "sft": get_args(Metric)}

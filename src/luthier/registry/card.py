@@ -144,9 +144,11 @@ def _data(document: Document) -> str:
 
 def _merge(document: Document) -> str:
     lineage = _part(document, "lineage")
-    difference, why = lineage.get("merge_logit_difference"), lineage.get("unmergeable")
+    if lineage.get("not_merged"):
+        return _section("Merge", f"The adapter cannot be merged into its base: {lineage['not_merged']}.")
+    difference = lineage.get("merge_logit_difference")
     if difference is None:
-        return _section("Merge", f"Cannot be merged into the base weights, since {why}.") if why else ""
+        return ""
     text = f"Merging the adapter into the base weights changes logits by at most {difference:.2g}."
     return _section("Merge", text)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 TASKS = {"generate": "text-generation", "classify": "text-classification", "text": "text-generation"}
+WHOLE = {"full": "transformers", "head": "transformers"}
+"""Adapter types that are no adapters on a base, and the library that reads what they leave."""
 
 
 def front_matter(document: dict[str, Any]) -> dict[str, Any]:
@@ -12,16 +14,15 @@ def front_matter(document: dict[str, Any]) -> dict[str, Any]:
     recipe = document.get("recipe") or {}
     lineage = document.get("lineage") or {}
     adapter = (recipe.get("adapter") or {}).get("type", "lora")
-    adapts = adapter not in ("full", "head")
     base = lineage.get("base_model") or recipe.get("base_model")
     head = {
         "base_model": base,
-        "base_model_relation": "adapter" if adapts else "finetune",
-        "library_name": "peft" if adapts else "transformers",
+        "base_model_relation": "finetune" if adapter in WHOLE else "adapter",
+        "library_name": {**WHOLE, "bottleneck": "luthier"}.get(adapter, "peft"),
         "pipeline_tag": TASKS.get(str(document.get("task"))),
         "license": (lineage.get("base_licence") or "").lower() or None,
         "datasets": _hub_datasets(document),
-        "tags": ["luthier", *([adapter] if adapts else [])],
+        "tags": ["luthier", *([adapter] if adapter not in WHOLE else [])],
         "model-index": _results(document),
     }
     return {key: value for key, value in head.items() if value}

@@ -53,8 +53,7 @@ def lineage(document: Document) -> dict[str, Any]:
         for what, name, digest in chain
     ]
     difference = finite(line.get("merge_logit_difference"))
-    reason = line.get("unmergeable")
-    why = f"it cannot be merged, since {reason}" if reason else "the adapter was not merged in this run"
+    why = line.get("not_merged") or "the adapter was not merged in this run"
     merged = absent(document, "merge_logit_difference", why)
     if difference is not None:
         merged = f"Merging the adapter into the base changes a logit by at most {significant(difference)}."

@@ -60,7 +60,7 @@ def all_features(work: Work, policy: Policy) -> Batch:
 def trunk_features(work: Work, policy: Policy, split: Split) -> np.ndarray:
     """What the policy's trunk says before the first step, pooled, for a split; cached."""
     with work.stages.stage(f"features ({split})") as progress:
-        key = f"{work.files.sha256} {policy.pooling}{_virtual(work.recipe)}"
+        key = f"{work.files.weights_key} {policy.pooling}{_virtual(work.recipe)}"
         return features(policy, work.rendered[split], key, work.home.cache("features"), progress)
 
 

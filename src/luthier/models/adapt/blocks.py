@@ -17,7 +17,7 @@ def blocks_of(model: Any) -> nn.ModuleList:
     found = next(lists, None)
     if found is None:
         raise ModelError("this model has no one list of transformer blocks", where=type(model).__name__,
-                         mend="Leave `adapter.num_layers` at `all`")  # fmt: skip
+                         mend="Write `adapter: lora` or `full`, without `adapter.num_layers`")  # fmt: skip
     return found
 
 

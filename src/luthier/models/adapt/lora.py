@@ -1,4 +1,5 @@
-"""LoRA (Hu et al. 2021, arXiv:2106.09685) through PEFT, with one autograd function per adapted linear layer.
+"""LoRA (Hu et al. 2021, arXiv:2106.09685) through PEFT, with one autograd function per adapted linear layer; on
+request DoRA (Liu et al. 2024, arXiv:2402.09353), which learns the length of each row of W + s·BA apart.
 
 PEFT owns the parameters, their names and the files. Its plain float path is replaced by a function that computes the
 same y = x Wᵀ + b + s·(x Aᵀ) Bᵀ and keeps only x and x Aᵀ for the backward. Whatever is not that plain case (adapter
@@ -29,30 +30,37 @@ def add_lora(model: nn.Module, adapter: Adapter, task_type: str | None) -> PeftM
 
     Raises ModelError where no layer has one of the names in `lora_target_modules`.
     """
+    wrapped = on_targets(LoraConfig, model, adapter, r=adapter.lora_r, use_dora=adapter.use_dora, task_type=task_type)
+    fuse(wrapped)
+    return wrapped
+
+
+def on_targets(kind: type[LoraConfig], model: nn.Module, adapter: Adapter, **settings: Any) -> PeftModel:
+    """Wrap the layers of `model` that the recipe names, in the blocks that it adapts, as a configuration says.
+
+    Raises ModelError where no layer has one of the names in `lora_target_modules`.
+    """
     targets: Any = adapter.lora_target_modules
     layers = None
     if adapter.num_layers != "all":
         layers = list(adapted(model, adapter))
         targets = linear_names(blocks_of(model)) if targets == "all-linear" else targets
-    config = LoraConfig(
-        r=adapter.lora_r, lora_alpha=adapter.lora_alpha, lora_dropout=adapter.lora_dropout,  # type: ignore[arg-type]
-        target_modules=targets if isinstance(targets, str) else list(targets), task_type=task_type,
-        layers_to_transform=layers,
+    config = kind(
+        lora_alpha=adapter.lora_alpha, lora_dropout=adapter.lora_dropout, layers_to_transform=layers,  # type: ignore[arg-type]
+        target_modules=targets if isinstance(targets, str) else list(targets), **settings,
     )  # fmt: skip
     try:
         with quiet():
-            wrapped = get_peft_model(model, config)  # type: ignore[arg-type]
+            return get_peft_model(model, config)  # type: ignore[arg-type, return-value]
     except ValueError as error:
         raise ModelError(
             f"no layer is called {', '.join(targets) if not isinstance(targets, str) else targets}",
             where="adapter.lora_target_modules",
             mend=f"Linear layers of this model: {', '.join(linear_names(model))}",
         ) from error
-    fuse(wrapped)
-    return wrapped  # type: ignore[return-value]
 
 
-def load_lora(model: nn.Module, folder: Path, name: str = "default") -> PeftModel:
+def load_peft(model: nn.Module, folder: Path, name: str = "default") -> PeftModel:
     """Put the adapter in `folder` (PEFT's layout) on `model`, frozen; beside the others, if it has some."""
     with quiet():
         if isinstance(model, PeftModel):
@@ -86,9 +94,12 @@ def fuse(model: nn.Module) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """PEFT asks transformers by an old name; that is no news for the user."""
+    """PEFT asks transformers by an old name, says how it reads GPT-2's layers, and wonders at AdaLoRA's rank pattern
+    and at layers that have no rank left; that is no news for the user."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+        for message in ("fan_in_fan_out is set", "The following rank_pattern keys", r"Adapter '\w+': \d+ LoRA tensor"):
+            warnings.filterwarnings("ignore", message=message)
         yield
 
 

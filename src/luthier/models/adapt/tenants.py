@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from luthier.data.forest import Segment
 from luthier.errors import ModelError
-from luthier.models.adapt.lora import load_lora, routed
+from luthier.models.adapt.lora import load_peft, routed
 from luthier.models.attention import Memory
-from luthier.models.load import check_base, load_base
+from luthier.models.load import load_base, trained_on
 from luthier.models.locate import ModelFiles
 from luthier.models.policy import Policy
 
@@ -66,9 +66,10 @@ def load_tenants(files: ModelFiles, folders: Mapping[str, Path], device: str = "
     policy = load_base(files, device)
     slots = {name: f"tenant_{number}" for number, name in enumerate(folders)}
     for name, folder in folders.items():
-        check_base(files, folder)
+        if trained_on(files, folder) != files:
+            raise ModelError("was trained on the base in another number format", str(folder), ALONE)
         _check_plain(folder)
-        policy.wrapped = load_lora(policy.wrapped, folder, slots[name])
+        policy.wrapped = load_peft(policy.wrapped, folder, slots[name])
     layers = [module for module in policy.wrapped.modules() if isinstance(module, LoraLayer)]
     if any(type(layer) is not Linear or layer.lora_variant for layer in layers):
         raise ModelError("an adapter changes its layers in another way than plain LoRA does", mend=ALONE)
