@@ -21,6 +21,7 @@ from luthier.evaluate.answer_space import answer_space
 from luthier.evaluate.constrain import AllowedTokens
 from luthier.jobs.machine import machine_facts
 from luthier.jobs.rows import render_split, rendering_of
+from luthier.models.families import width_and_depth
 from luthier.models.locate import ModelFiles, locate
 from luthier.models.weights import module_names, weight_files
 from luthier.recipe import DataFacts, Facts, ModelFacts, Recipe, Resolved
@@ -98,10 +99,10 @@ def model_facts(files: ModelFiles) -> ModelFacts:
     """From config.json alone."""
     config = files.config
     text = config.get("text_config", config)
-    layers = text.get("num_hidden_layers") or text.get("n_layer") or text.get("num_layers") or 1
+    width, depth = width_and_depth(text)
     return ModelFacts(
-        files.name, files.kind, files.num_parameters, int(text.get("hidden_size") or text.get("n_embd") or 1),
-        int(layers), files.context_length, int(text.get("vocab_size") or 1),
+        files.name, files.kind, files.num_parameters, width, depth, files.context_length,
+        int(text.get("vocab_size") or 1),
     )  # fmt: skip
 
 

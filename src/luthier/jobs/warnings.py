@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from luthier.jobs.prepare import Ready
+from luthier.models.families import packs
 from luthier.recipe import parse_memory
 
 SMALL_TEST = 100
@@ -41,5 +42,11 @@ def warnings(ready: Ready, part: dict[str, Any]) -> list[str]:
     if ready.files.quantised:
         told.append(
             f"the base's weights come from a {ready.files.quantised} file: its quality is that of the quantised model"
+        )
+    family = str(ready.files.config["model_type"])
+    if not packs(family):
+        told.append(
+            f"{family} models cannot be packed: rows are padded, common beginnings are computed for each row, and "
+            "decoding reads the whole row again for every token"
         )
     return told
