@@ -11,13 +11,36 @@ Kind = Literal["decoder", "encoder"]
 
 DECODERS = frozenset(
     {"apertus", "arcee", "bloom", "cohere", "cohere2", "deepseek_v2", "deepseek_v3", "ernie4_5", "exaone4", "falcon"}
-    | {"gemma", "gemma2", "gemma3_text", "glm", "glm4", "glm4_moe", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gptj"}
+    | {
+        "gemma",
+        "gemma2",
+        "gemma3_text",
+        "glm",
+        "glm4",
+        "glm4_moe",
+        "gpt2",
+        "gpt_bigcode",
+        "gpt_neo",
+        "gpt_neox",
+        "gptj",
+    }
     | {"granite", "granitemoe", "helium", "hunyuan_v1_dense", "llama", "ministral", "ministral3", "mistral", "mixtral"}
     | {"mpt", "nemotron", "olmo", "olmo2", "olmo3", "olmoe", "opt", "persimmon", "phi", "phi3", "qwen2", "qwen2_moe"}
     | {"qwen3", "qwen3_moe", "seed_oss", "smollm3", "stablelm", "starcoder2"}
 )
 ENCODERS = frozenset(
-    {"albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "ernie", "eurobert", "megatron-bert"}
+    {
+        "albert",
+        "bert",
+        "camembert",
+        "deberta",
+        "deberta-v2",
+        "distilbert",
+        "electra",
+        "ernie",
+        "eurobert",
+        "megatron-bert",
+    }
     | {"modernbert", "mpnet", "nomic_bert", "rembert", "roberta", "roberta-prelayernorm", "xlm-roberta"}
     | {"xlm-roberta-xl"}
 )

@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 from luthier.errors import ModelError
 from luthier.models import attention
 from luthier.models.adapt.table import ADD, load_adapter
-from luthier.models.families import packs
+from luthier.models.families import ENCODERS, packs
 from luthier.models.heads import Head, HeadConfig
 from luthier.models.locate import ModelFiles
 from luthier.models.losses_fused import Finish
@@ -33,7 +33,7 @@ def load_base(files: ModelFiles, device: str = "cpu") -> Policy:
     return _read(files.folder, files, device)
 
 
-POOLED_FAMILIES = {"bert", "roberta", "xlm-roberta", "camembert"}
+POOLED_FAMILIES = ENCODERS - {"deberta", "deberta-v2", "distilbert", "electra", "eurobert", "modernbert"}
 """Encoders that come with a pooling layer, which nothing here uses."""
 
 
@@ -121,7 +121,7 @@ def _policy(model: Any, kind: str) -> Policy:
         lm_head=_output_head(model) if decoder else None,
         pooling="last" if decoder else "mean",
         position_offset=position_offset(model.config),
-        finish=_finish(model.config) if decoder else Finish(),
+        finish=_finish(model.config),
     )
 
 

@@ -17,7 +17,7 @@ CHUNK = 256
 
 
 class Finish(NamedTuple):
-    """What a family does to its logits after the output layer: z → cap · tanh(scale · z / cap); without cap, scale · z."""
+    """What a family does to its logits z after the output layer: scale · z, or cap · tanh(scale · z / cap)."""
 
     scale: float = 1.0
     cap: float | None = None
@@ -29,15 +29,20 @@ class Finish(NamedTuple):
 
     def slope(self, finished: Tensor) -> Tensor | None:
         """The derivative at finished logits; None where it is 1 everywhere."""
-        if self == Finish():
+        if self == AS_THEY_ARE:
             return None
-        return torch.full_like(finished, self.scale) if self.cap is None else (1 - (finished / self.cap) ** 2) * self.scale
+        return (
+            torch.full_like(finished, self.scale) if self.cap is None else (1 - (finished / self.cap) ** 2) * self.scale
+        )
+
+
+AS_THEY_ARE = Finish()
 
 
 def token_logprobs(
-    hidden_NH: Tensor, head_VH: Tensor, target_N: Tensor, bias_V: Tensor | None = None, finish: Finish = Finish()
+    hidden_NH: Tensor, head_VH: Tensor, target_N: Tensor, bias_V: Tensor | None = None, finish: Finish = AS_THEY_ARE
 ) -> Tensor:
-    """log softmax(finish(h Wᵀ + b))[target] by row of `hidden_NH`: (N, H), (V, H), (N,) → (N,) in float32 or float64."""
+    """log softmax(finish(h Wᵀ + b))[target] of each hidden state: (N, H), (V, H), (N,) → (N,) in float32 or float64."""
     return _TokenLogprobs.apply(hidden_NH, head_VH, target_N, bias_V, finish)
 
 
@@ -85,7 +90,7 @@ class _TokenLogprobs(torch.autograd.Function):
 
 
 def logits_in_chunks(
-    hidden_NH: Tensor, head_VH: Tensor, bias_V: Tensor | None = None, finish: Finish = Finish()
+    hidden_NH: Tensor, head_VH: Tensor, bias_V: Tensor | None = None, finish: Finish = AS_THEY_ARE
 ) -> Any:
     """Yield (slice of rows, logits of those rows (n, V) in at least float32); the logits' memory is used again."""
     return _chunks(hidden_NH, head_VH, bias_V, finish)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutput
 
 from luthier.data.forest import Segment
+from luthier.errors import ModelError
 from luthier.models.attention import Memory, ancestry
 
 MOST_PADDING = 0.25
@@ -31,37 +32,44 @@ class Padded(nn.Module):
     def __init__(self, trunk: nn.Module) -> None:
         super().__init__()
         self.trunk = trunk
-        self.padding: int = trunk.config.pad_token_id or 0  # type: ignore[union-attr, assignment]
+        config: Any = trunk.config
+        self.padding: int = config.pad_token_id or 0
+        self.cacheless = {"use_cache": False} if hasattr(config, "use_cache") else {}
 
     def forward(
         self, input_ids: Tensor, position_ids: Tensor | None = None, segments: Sequence[Segment] | None = None,
-        memory: Memory | None = None, **options: Any,
+        memory: Memory | None = None, use_cache: bool | None = None, **options: Any,
     ) -> BaseModelOutput:  # fmt: skip
-        """States (1, T, H) of a pack; without segments, (B, 1, H) after one more token of each row in `memory`."""
+        """States (1, T, H) of a pack; without segments, (B, 1, H) after one more token of each row in `memory`.
+
+        Raises ModelError for anything else that a packed trunk may be told, which would be lost on the way.
+        """
+        if options:
+            raise ModelError(f"padded rows cannot be given {', '.join(options)}", type(self.trunk).__name__)
         if segments is None:
             assert memory is not None
-            return BaseModelOutput(last_hidden_state=self._decode(input_ids, memory, options))  # type: ignore[arg-type]
+            return BaseModelOutput(last_hidden_state=self._decode(input_ids, memory))  # type: ignore[arg-type]
         if memory is not None:  # what it holds of a token is its id
             memory.record(0, input_ids[:, None, :, None], input_ids[:, None, :, None])
         rows = [place.to(input_ids.device) for place in places(segments)]
         found, index, done = [], torch.empty_like(input_ids[0]), 0
         for group in alike([len(place) for place in rows]):
             ids = nn.utils.rnn.pad_sequence([input_ids[0, rows[i]] for i in group], True, -1)
-            found.append(self._run(ids, ids >= 0, options).flatten(0, 1))
+            found.append(self._run(ids, ids >= 0).flatten(0, 1))
             for number, i in enumerate(group):
                 start = done + number * ids.shape[1]
                 index[rows[i]] = torch.arange(start, start + len(rows[i]), device=index.device)
             done += ids.numel()
         return BaseModelOutput(last_hidden_state=torch.cat(found)[index][None])  # type: ignore[arg-type]
 
-    def _decode(self, ids_B1: Tensor, memory: Memory, options: dict[str, Any]) -> Tensor:
+    def _decode(self, ids_B1: Tensor, memory: Memory) -> Tensor:
         ids, _, present = memory.append(0, ids_B1[:, None, :, None], ids_B1[:, None, :, None])
-        states = self._run(ids[:, 0, :, 0], present, options)
+        states = self._run(ids[:, 0, :, 0], present)
         return states[torch.arange(len(states), device=states.device), memory.lengths][:, None]
 
-    def _run(self, ids_BL: Tensor, present_BL: Tensor, options: dict[str, Any]) -> Tensor:
+    def _run(self, ids_BL: Tensor, present_BL: Tensor) -> Tensor:
         ids = ids_BL.masked_fill(~present_BL, self.padding)
-        return self.trunk(input_ids=ids, attention_mask=present_BL.long(), **options).last_hidden_state
+        return self.trunk(input_ids=ids, attention_mask=present_BL.long(), **self.cacheless).last_hidden_state
 
 
 def places(segments: Sequence[Segment]) -> list[Tensor]:

@@ -14,7 +14,7 @@ from luthier.data.batch import Batch
 from luthier.errors import ModelError
 from luthier.models.attention import Memory
 from luthier.models.families import POSITIONS_BEHIND_PADDING
-from luthier.models.losses_fused import Finish, logits_in_chunks, token_logprobs
+from luthier.models.losses_fused import AS_THEY_ARE, Finish, logits_in_chunks, token_logprobs
 
 Pooling = Literal["mean", "last"]
 
@@ -34,7 +34,7 @@ class Policy:
     head: nn.Module | None = None
     pooling: Pooling = "mean"
     position_offset: int = 0
-    finish: Finish = Finish()
+    finish: Finish = AS_THEY_ARE
 
     def hidden(self, batch: Batch, **options: Any) -> Tensor:
         """The trunk's last hidden states, (T, H)."""

@@ -68,9 +68,11 @@ def fuse(model: nn.Module) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """PEFT asks transformers by an old name; that is no news for the user."""
+    """PEFT asks transformers by old names and corrects settings that it made itself; that is no news for the user."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+        warnings.filterwarnings("ignore", message="The following (rank|alpha)_pattern keys", category=RuntimeWarning)
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to", category=UserWarning)
         yield
 
 
