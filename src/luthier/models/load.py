@@ -138,7 +138,7 @@ def _silence_dropout(model: PreTrainedModel) -> None:
             module.p = 0.0
         _silence(module)
         if "config" in vars(module) and not isinstance(module, PreTrainedModel):
-            module.config = still
+            module.config = still  # type: ignore[assignment]
 
 
 def _silence(owner: Any) -> None:
