@@ -18,6 +18,7 @@ from pydantic import BaseModel
 import luthier
 from luthier.cli.app import build
 from luthier.data.sources.formats import FORMATS
+from luthier.models.families import DECODERS, ENCODERS, PADDED
 from luthier.recipe.types import Recipe
 
 ROOT = Path(__file__).parents[1]
@@ -151,6 +152,13 @@ def nested(annotation: Any) -> Iterator[Any]:
 
 def is_section(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def test_the_table_of_families_is_that_of_the_code() -> None:
+    table = dict(re.findall(r"^\| ((?:de|en)coders, \w+) \| (.*) \|$", text(DOCS / "models.md"), re.MULTILINE))
+    for kind, known in {"decoders": DECODERS, "encoders": ENCODERS}.items():
+        assert set(table[f"{kind}, packed"].split(", ")) == known - PADDED
+        assert set(table[f"{kind}, padded"].split(", ")) == known & PADDED
 
 
 KEYS = list(recipe_keys())

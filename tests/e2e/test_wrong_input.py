@@ -95,6 +95,9 @@ CASES: dict[str, tuple[Callable[[Bench], str], tuple[str, ...]]] = {
     "a config that is not JSON": (lambda b: b.model(config__json=b"{", tokenizer__json=b"{}"), ("config.json",)),
     "a family that cannot be packed": (
         lambda b: b.model(config__json=b'{"model_type": "mamba"}', tokenizer__json=b"{}"), ("mamba",)),
+    "encoder-decoder": (
+        lambda b: b.model(config__json=b'{"model_type": "t5", "is_encoder_decoder": true}', tokenizer__json=b"{}"),
+        ("`t5` is an encoder-decoder",)),
     "an adapter for a model": (
         lambda b: b.model(adapter_config__json=b'{"base_model_name_or_path": "x"}'), ("adapter",)),
     "a gguf file": (lambda b: b.recipe(base_model=str(b.folder / b.raw(b"GGUF", "m.gguf"))), ("GGUF",)),

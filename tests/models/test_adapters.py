@@ -152,7 +152,9 @@ def test_only_the_last_blocks_are_trained(adapter: Adapter, model: str, request:
     assert {part for name in names for part in name.split(".") if part.isdigit()} == {"1"}
 
 
-EXPERTS = {"mixtral", "olmoe", "qwen2_moe", "qwen3_moe"}
+EXPERTS = {
+    "deepseek_v2", "deepseek_v3", "glm4_moe", "granitemoe", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("family", sorted({*DECODERS, *ENCODERS} - EXPERTS - {"albert"}))
@@ -163,7 +165,7 @@ def test_the_sublayers_of_every_family_are_found(family: str) -> None:
         assert "att" in block.attention
         assert not {block.attention, block.feed_forward} & set(block.keys_and_values)
         scaled = {name.rpartition(".")[2] for name in block.keys_and_values}
-        assert len(scaled) == 2 or next(iter(scaled)) in {"c_attn", "qkv_proj", "query_key_value", "Wqkv"}
+        assert len(scaled) == 2 or next(iter(scaled)) in {"c_attn", "in_proj", "qkv_proj", "query_key_value", "Wqkv"}
 
 
 @pytest.mark.parametrize("family", sorted(EXPERTS))

@@ -126,7 +126,14 @@ def test_a_broken_configuration_is_refused(folder: Path, tmp_path: Path, content
     ("changes", "reason"),
     [
         ({"model_type": "t5", "is_encoder_decoder": True}, "`t5` is an encoder-decoder"),
-        ({"model_type": "mamba"}, "`mamba` is a state-space or recurrent"),
+        *(
+            ({"model_type": family}, f"`{family}` is a state-space, recurrent or convolutional model")
+            for family in ("mamba", "mamba2", "falcon_mamba", "jamba", "bamba", "rwkv", "recurrent_gemma", "lfm2")
+        ),
+        *(
+            ({"model_type": family}, f"`{family}` is a state-space, recurrent or convolutional model")
+            for family in ("zamba", "zamba2", "qwen3_next", "granitemoehybrid", "nemotron_h", "xlstm", "convbert")
+        ),
         ({"model_type": "llava"}, "also reads images"),
         ({"model_type": "new", "is_encoder_decoder": True}, "`new` is an encoder-decoder"),
         ({"model_type": "new", "auto_map": {"AutoModel": "code.New"}}, "code from its own repository"),

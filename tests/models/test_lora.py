@@ -26,7 +26,7 @@ def layers(policy: Policy) -> dict[str, Linear]:
 
 
 def lean(out: Tensor) -> bool:
-    return out.grad_fn is not None and "LoraLinear" in type(out.grad_fn).__name__
+    return out.grad_fn is not None and "LoraLinear" in type(out.grad_fn.next_functions[0][0]).__name__
 
 
 def seen_by(layer: Linear) -> Tensor:

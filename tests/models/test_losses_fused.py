@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from luthier.models import losses_fused
-from luthier.models.losses_fused import token_logprobs
+from luthier.models.losses_fused import Finish, token_logprobs
 
 N, H, V = 11, 6, 40
 
@@ -23,8 +23,9 @@ def drawn(*shape: int, scale: float = 1.0) -> Tensor:
 @pytest.mark.parametrize("chunk", [4, 256])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("learnt", ["hidden", "head", "both"])
+@pytest.mark.parametrize("finish", [Finish(), Finish(scale=0.25), Finish(cap=5.0), Finish(scale=2.0, cap=9.0)])
 def test_values_and_gradients_are_those_of_log_softmax(
-    chunk: int, bias: bool, learnt: str, monkeypatch: pytest.MonkeyPatch
+    chunk: int, bias: bool, learnt: str, finish: Finish, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(losses_fused, "CHUNK", chunk)
     hidden, head, offset = drawn(N, H), drawn(V, H, scale=3), drawn(V) if bias else None
@@ -35,8 +36,10 @@ def test_values_and_gradients_are_those_of_log_softmax(
         if given is not None:
             given.requires_grad_(any(given is one for one in wanted))
     target = torch.arange(N) * 3 % V
-    ours = token_logprobs(hidden, head, target, offset)
-    theirs = torch.log_softmax(torch.nn.functional.linear(hidden, head, offset), -1).gather(1, target[:, None])[:, 0]
+    ours = token_logprobs(hidden, head, target, offset, finish)
+    logits = torch.nn.functional.linear(hidden, head, offset) * finish.scale
+    logits = logits if finish.cap is None else finish.cap * torch.tanh(logits / finish.cap)
+    theirs = torch.log_softmax(logits, -1).gather(1, target[:, None])[:, 0]
     torch.testing.assert_close(ours, theirs)
     weight = torch.linspace(-1, 2, N, dtype=torch.float64)
     for own, other in zip(*(torch.autograd.grad((out * weight).sum(), wanted) for out in (ours, theirs)), strict=True):

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from families import config
 from peft import PeftModel
 from policies import LABELS, class_policy, distance, files_of, gradient, language_policy, language_rows, settled
-from test_families import config, models
 from test_families import rows as family_rows
 from torch import Tensor
 from transformers import AlbertConfig, AlbertModel, AutoModel, AutoModelForCausalLM
@@ -20,7 +20,7 @@ from luthier.data.batch import Batch, pack
 from luthier.data.forest import Row
 from luthier.errors import ModelError
 from luthier.models.adapt.table import ADD
-from luthier.models.families import DECODERS, ENCODERS, WITHOUT_PREFIX
+from luthier.models.families import DECODERS, ENCODERS, PADDED, WITHOUT_PREFIX
 from luthier.models.load import _policy, load_base, load_policy, make_policy, save_policy
 from luthier.models.merge import merge, merge_difference
 from luthier.models.policy import Policy
@@ -111,7 +111,7 @@ def test_an_encoders_states_are_those_of_peft_row_by_row(kind: str, tiny_bert: P
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("family", sorted(DECODERS | ENCODERS))
+@pytest.mark.parametrize("family", sorted((DECODERS | ENCODERS) - PADDED))
 def test_every_family_agrees_with_peft(family: str, kind: str, tmp_path: Path) -> None:
     """With sliding windows narrower than the prefix, grouped heads, and every kind of positions."""
     agrees_with_peft(family, kind, tmp_path)
@@ -124,11 +124,14 @@ def test_some_families_agree_with_peft(family: str, kind: str, tmp_path: Path) -
 
 
 def agrees_with_peft(family: str, kind: str, folder: Path) -> None:
-    decoder, (plain, _) = family in DECODERS, models(family)
+    decoder = family in DECODERS
     make: Any = AutoModelForCausalLM if decoder else AutoModel
+    torch.manual_seed(0)
     ours, theirs = (make.from_config(config(family), attn_implementation=name) for name in ("packed", "eager"))
-    for model in (ours, theirs):
-        model.load_state_dict(plain.state_dict())
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter *= 8 if parameter.ndim > 1 else 1
+    ours.load_state_dict(theirs.state_dict())
     policy = _policy(ours, "decoder" if decoder else "encoder")
     torch.manual_seed(0)
     if kind == "prefix" and family in WITHOUT_PREFIX:
@@ -204,7 +207,7 @@ def test_virtual_tokens_cannot_be_merged(kind: str, tiny_llama: Path, tmp_path: 
     files = files_of(tiny_llama)
     save_policy(make_policy(files, soft(kind)), tmp_path / "adapter", files)
     assert merge_difference(files, tmp_path / "adapter", None) is None  # type: ignore[arg-type]
-    with pytest.raises(ModelError, match=r"cannot be merged: .* put tokens before the rows and change no weight"):
+    with pytest.raises(ModelError, match="stand before the rows and change no weight"):
         merge(files, tmp_path / "adapter", tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
 

@@ -21,7 +21,7 @@ from luthier.evaluate.answer_space import answer_space
 from luthier.evaluate.constrain import AllowedTokens
 from luthier.jobs.machine import machine_facts
 from luthier.jobs.rows import render_split, rendering_of
-from luthier.models.families import WITHOUT_PREFIX
+from luthier.models.families import WITHOUT_PREFIX, packs, width_and_depth
 from luthier.models.locate import ModelFiles, locate
 from luthier.models.weights import module_names, weight_files
 from luthier.recipe import DataFacts, Facts, ModelFacts, Recipe, Resolved
@@ -99,10 +99,10 @@ def model_facts(files: ModelFiles, recipe: Recipe) -> ModelFacts:
     """From config.json, and the recipe's virtual tokens."""
     config = files.config
     text = config.get("text_config", config)
-    layers = text.get("num_hidden_layers") or text.get("n_layer") or text.get("num_layers") or 1
+    width, depth = width_and_depth(text)
     return ModelFacts(
-        files.name, files.kind, files.num_parameters, int(text.get("hidden_size") or text.get("n_embd") or 1),
-        int(layers), files.context_length - recipe.adapter.virtual_tokens, int(text.get("vocab_size") or 1),
+        files.name, files.kind, files.num_parameters, width, depth,
+        files.context_length - recipe.adapter.virtual_tokens, int(text.get("vocab_size") or 1),
     )  # fmt: skip
 
 
@@ -149,7 +149,10 @@ def data_part(ready: Ready, dataset: str | None) -> dict[str, Any]:
 def check_names(recipe: Recipe, files: ModelFiles, labels: Sequence[str]) -> None:
     """Raise RecipeError where the recipe names a layer that the model has not, a label that no row has, or an adapter
     that the model's family does not take."""
-    family = files.config.get("model_type")
+    family = str(files.config["model_type"])
+    if recipe.adapter.virtual_tokens and not packs(family):
+        raise RecipeError(f"models of the family {family} are padded and take no virtual tokens", "adapter.type",
+                          "Write `lora`")  # fmt: skip
     if recipe.adapter.type == "prefix" and family in WITHOUT_PREFIX:
         raise RecipeError(f"models of the family {family} take no prefix", "adapter.type", "Write `prompt` or `lora`")
     modules = module_names(weight_files(files.folder))

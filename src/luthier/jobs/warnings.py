@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from luthier.jobs.prepare import Ready
+from luthier.models.families import packs
 from luthier.recipe import parse_memory
 
 SMALL_TEST = 100
@@ -45,4 +46,10 @@ def warnings(ready: Ready, part: dict[str, Any]) -> list[str]:
     if ready.files.load_in_4bit:
         told.append("the base is quantised to four bits (NF4) when it is loaded; what is measured, of the base and of "
                     "the tuned model, is measured on these weights")  # fmt: skip
+    family = str(ready.files.config["model_type"])
+    if not packs(family):
+        told.append(
+            f"{family} models cannot be packed: rows are padded, common beginnings are computed for each row, and "
+            "decoding reads the whole row again for every token"
+        )
     return told

@@ -18,6 +18,8 @@ from transformers import AttentionInterface
 from luthier.data.forest import Segment, rooted
 from luthier.errors import ModelError
 
+NAME = "packed"
+"""What transformers knows the attention of this module by."""
 UNSUPPORTED = ("softcap", "s_aux")
 
 
@@ -46,9 +48,8 @@ class Memory:
 
     def record(self, layer: int, key: Tensor, value: Tensor) -> None:
         """Keep each row's part of a packed forward: key, value (1, kv heads, T, D)."""
-        shape = (len(self.rows), key.shape[1], self.room, key.shape[3])
         for store, states in ((self.keys, key), (self.values, value)):
-            buffer = store[layer] = states.new_zeros(shape)
+            buffer = store[layer] = states.new_zeros(len(self.rows), states.shape[1], self.room, states.shape[3])
             for index, row in enumerate(self.rows):
                 own = _gather(states, ancestry(self.segments, self.segments[row]))
                 buffer[index, :, : own.shape[2]] = own[0]
@@ -124,7 +125,7 @@ def ancestry(segments: Sequence[Segment], segment: Segment) -> list[tuple[int, i
 
 def register() -> None:
     """Make `packed` known to transformers; calling it again changes nothing."""
-    AttentionInterface.register("packed", packed_attention)
+    AttentionInterface.register(NAME, packed_attention)
 
 
 def _decode(
@@ -143,7 +144,7 @@ def _decode(
     rows, heads, _, width = query.shape
     grouped = query.view(rows, key.shape[1], heads // key.shape[1], width)
     out = F.scaled_dot_product_attention(grouped, keys, values, attn_mask=seen[:, None, None], scale=scaling)
-    return out.reshape(rows, 1, heads, width)
+    return out.reshape(rows, 1, heads, values.shape[3])
 
 
 def _layer(module: nn.Module) -> int:

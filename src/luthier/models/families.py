@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from luthier.errors import ModelError
@@ -9,26 +10,61 @@ from luthier.errors import ModelError
 Kind = Literal["decoder", "encoder"]
 
 DECODERS = frozenset(
-    {"exaone4", "gemma", "gemma3_text", "glm", "glm4", "gpt2", "gpt_bigcode", "gpt_neox", "helium", "llama"}
-    | {"ministral", "mistral", "mixtral", "olmo", "olmo2", "olmo3", "olmoe", "opt", "phi", "phi3"}
-    | {"qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "smollm3", "starcoder2"}
+    {"apertus", "arcee", "bloom", "cohere", "cohere2", "deepseek_v2", "deepseek_v3", "ernie4_5", "exaone4", "falcon"}
+    | {
+        "gemma",
+        "gemma2",
+        "gemma3_text",
+        "glm",
+        "glm4",
+        "glm4_moe",
+        "gpt2",
+        "gpt_bigcode",
+        "gpt_neo",
+        "gpt_neox",
+        "gptj",
+    }
+    | {"granite", "granitemoe", "helium", "hunyuan_v1_dense", "llama", "ministral", "ministral3", "mistral", "mixtral"}
+    | {"mpt", "nemotron", "olmo", "olmo2", "olmo3", "olmoe", "opt", "persimmon", "phi", "phi3", "qwen2", "qwen2_moe"}
+    | {"qwen3", "qwen3_moe", "seed_oss", "smollm3", "stablelm", "starcoder2"}
 )
 ENCODERS = frozenset(
-    {"albert", "bert", "camembert", "distilbert", "electra", "ernie", "eurobert", "modernbert"}
-    | {"roberta", "roberta-prelayernorm", "xlm-roberta"}
+    {
+        "albert",
+        "bert",
+        "camembert",
+        "deberta",
+        "deberta-v2",
+        "distilbert",
+        "electra",
+        "ernie",
+        "eurobert",
+        "megatron-bert",
+    }
+    | {"modernbert", "mpnet", "nomic_bert", "rembert", "roberta", "roberta-prelayernorm", "xlm-roberta"}
+    | {"xlm-roberta-xl"}
 )
+PADDED = frozenset(
+    {"bloom", "deberta", "deberta-v2", "falcon", "gemma2", "gpt_neo", "gptj", "megatron-bert", "mpnet", "mpt"}
+    | {"nemotron", "rembert", "stablelm", "xlm-roberta-xl"}
+)
+"""Of these, the families whose own attention cannot be told about rows: their rows are padded, not packed."""
 UNSUPPORTED = {
-    "an encoder-decoder model": "t5 mt5 umt5 longt5 bart mbart pegasus m2m_100 marian blenderbot whisper",
-    "a state-space or recurrent model": "mamba mamba2 falcon_mamba jamba zamba zamba2 rwkv recurrent_gemma",
-    "a model that also reads images or sound": "llava gemma3 qwen2_vl qwen2_5_vl qwen3_vl idefics3 mllama",
-    "an architecture with an attention or an output of its own": "cohere cohere2 deberta deberta-v2 deepseek_v2 "
-    "deepseek_v3 falcon gemma2 gpt_neo gptj granite mpnet nemotron stablelm",
+    "an encoder-decoder model": "bart blenderbot longt5 m2m_100 marian mbart mt5 pegasus t5 t5gemma umt5 whisper",
+    "a state-space, recurrent or convolutional model": "bailing_hybrid bamba convbert falcon_h1 falcon_mamba "
+    "granitemoehybrid jamba kimi_linear lfm2 lfm2_moe mamba mamba2 minimax nemotron_h olmo_hybrid qwen3_5_moe_text "
+    "qwen3_5_text qwen3_next recurrent_gemma rwkv xlstm zamba zamba2",
+    "a model that also reads images or sound": "gemma3 idefics3 llava mllama qwen2_5_vl qwen2_vl qwen3_5 qwen3_vl",
 }
 POSITIONS_BEHIND_PADDING = frozenset({"camembert", "roberta", "roberta-prelayernorm", "xlm-roberta"})
 """Families whose positions start behind the padding id, all others' at 0."""
 WITHOUT_PREFIX = frozenset({"albert", "distilbert", "eurobert", "gpt_bigcode", "modernbert"})
 """Families into whose layers PEFT cannot put keys and values."""
 LENGTH_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
+LENGTHS = {"bloom": 2048, "falcon": 2048}
+"""Of families with relative positions whose config.json may leave the length of training out."""
+WIDTH_KEYS = ("hidden_size", "n_embd", "n_embed", "d_model", "dim")
+DEPTH_KEYS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 
 
 def kind_of(config: dict[str, Any], where: str) -> Kind:
@@ -44,13 +80,27 @@ def kind_of(config: dict[str, Any], where: str) -> Kind:
     raise ModelError(f"`{family}` is {_why_not(config, family)}", where, known)
 
 
-def context_length(config: dict[str, Any], where: str) -> int:
+def packs(family: str) -> bool:
+    """Whether rows of this family are packed; where not, each is padded and runs as transformers runs it."""
+    return family not in PADDED
+
+
+def context_length(config: Mapping[str, Any], where: str) -> int:
     """The most tokens in one row, from config.json."""
-    for key in LENGTH_KEYS:
-        if isinstance(config.get(key), int):
-            behind_padding = config["model_type"] in POSITIONS_BEHIND_PADDING
-            return config[key] - (config.get("pad_token_id", 1) + 1 if behind_padding else 0)
-    raise ModelError("config.json does not say how many positions the model has", where, f"Add {LENGTH_KEYS[0]}")
+    found = _first(config, LENGTH_KEYS) or LENGTHS.get(config["model_type"])
+    if found is None:
+        raise ModelError("config.json does not say how many positions the model has", where, f"Add {LENGTH_KEYS[0]}")
+    behind_padding = config["model_type"] in POSITIONS_BEHIND_PADDING
+    return found - (config.get("pad_token_id", 1) + 1 if behind_padding else 0)
+
+
+def width_and_depth(config: Mapping[str, Any]) -> tuple[int, int]:
+    """The size of a hidden state and the number of layers, from config.json; 1 where it does not say."""
+    return _first(config, WIDTH_KEYS) or 1, _first(config, DEPTH_KEYS) or 1
+
+
+def _first(config: Mapping[str, Any], keys: Iterable[str]) -> int | None:
+    return next((config[key] for key in keys if isinstance(config.get(key), int)), None)
 
 
 def _why_not(config: dict[str, Any], family: str) -> str:

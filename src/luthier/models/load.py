@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModel, AutoModelForCausalLM
+from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from luthier.errors import ModelError
 from luthier.models import attention, four_bit
 from luthier.models.adapt.table import ADD, load_adapter, save_adapter
+from luthier.models.families import ENCODERS, packs
 from luthier.models.heads import Head, HeadConfig
 from luthier.models.locate import ModelFiles
+from luthier.models.losses_fused import Finish
+from luthier.models.padded import Padded
 from luthier.models.policy import Policy, position_offset
 from luthier.recipe.types import Adapter
 
@@ -33,7 +37,7 @@ def load_base(files: ModelFiles, device: str = "cpu", dequantised: bool = False)
     return _read(files.folder, files, device, dequantised)
 
 
-POOLED_FAMILIES = {"bert", "roberta", "xlm-roberta", "camembert"}
+POOLED_FAMILIES = ENCODERS - {"deberta", "deberta-v2", "distilbert", "electra", "eurobert", "modernbert"}
 """Encoders that come with a pooling layer, which nothing here uses."""
 
 
@@ -108,16 +112,17 @@ def trained_on(files: ModelFiles, folder: Path) -> ModelFiles:
 def _read(folder: Path, files: ModelFiles, device: str, dequantised: bool = False) -> Policy:
     attention.register()
     kind: Any = AutoModelForCausalLM if files.kind == "decoder" else AutoModel
-    options: dict[str, Any] = {}
-    if files.config.get("model_type") in POOLED_FAMILIES:
-        options["add_pooling_layer"] = False
+    family = str(files.config["model_type"])
+    options: dict[str, Any] = {"add_pooling_layer": False} if family in POOLED_FAMILIES else {}
+    options["attn_implementation"] = attention.NAME if packs(family) else None
     if files.load_in_4bit and not dequantised:
         options |= four_bit.loading(device)
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # the pooling layer that is left out is no news
     try:
-        model = kind.from_pretrained(str(folder), dtype=torch.float32, attn_implementation="packed",
-                                     local_files_only=True, use_safetensors=True, **options)  # fmt: skip
+        model = kind.from_pretrained(
+            str(folder), dtype=torch.float32, local_files_only=True, use_safetensors=True, **options
+        )
     finally:
         transformers_logging.set_verbosity(level)
     if files.load_in_4bit:
@@ -129,31 +134,53 @@ def _policy(model: Any, kind: str) -> Policy:
     model.requires_grad_(False)
     _silence_dropout(model)
     decoder = kind == "decoder"
+    trunk = model.base_model if decoder else model
     return Policy(
-        trunk=model.base_model if decoder else model,
+        trunk=trunk if packs(model.config.model_type) else Padded(trunk),
         wrapped=model,
         lm_head=_output_head(model) if decoder else None,
         pooling="last" if decoder else "mean",
         position_offset=position_offset(model.config),
+        finish=_finish(model.config),
     )
 
 
-def _silence_dropout(model: nn.Module) -> None:
-    """Turn off the dropout that the model was pretrained with: packed rows are exact only without it."""
+def _silence_dropout(model: PreTrainedModel) -> None:
+    """Turn off the noise that the model was pretrained with: packed rows are exact only without it.
+
+    It stands in layers, in numbers of their own, or in the configuration that blocks look at. The model's own
+    configuration, which is saved with it, keeps its values.
+    """
+    still = deepcopy(model.config)
+    _silence(still)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-        for name in ("attention_dropout", "dropout_prob", "dropout_rate"):
-            if isinstance(getattr(module, name, None), float):
-                setattr(module, name, 0.0)
+        _silence(module)
+        if "config" in vars(module) and not isinstance(module, PreTrainedModel):
+            module.config = still  # type: ignore[assignment]
+
+
+def _silence(owner: Any) -> None:
+    for name, value in list(vars(owner).items()):
+        if ("drop" in name or "jitter" in name) and isinstance(value, float):
+            setattr(owner, name, 0.0)
 
 
 def _output_head(model: Any) -> nn.Linear:
     head = model.get_output_embeddings()
-    if head is None or getattr(model.config, "final_logit_softcapping", None):
-        raise ModelError("this family changes its logits after the output layer, which is not implemented",
-                         where=type(model).__name__)  # fmt: skip
+    if head is None:
+        raise ModelError("this model has no output layer over its vocabulary", where=type(model).__name__)
     return head
+
+
+def _finish(config: Any) -> Finish:
+    """What the families that scale or cap their logits have of it in their configuration."""
+    scale = getattr(config, "logit_scale", None) or 1.0
+    return Finish(
+        scale / (getattr(config, "logits_scaling", None) or 1.0),
+        getattr(config, "final_logit_softcapping", None),
+    )
 
 
 def _name_base(config: Path, name: str) -> None:

@@ -7,7 +7,7 @@ softmax is at hand; the backward only scales each row of it. Where the head is t
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,62 +16,94 @@ CHUNK = 256
 """Targets a chunk: the buffer takes CHUNK × vocabulary floats (50 MB for 49 152 tokens)."""
 
 
-def token_logprobs(hidden_NH: Tensor, head_VH: Tensor, target_N: Tensor, bias_V: Tensor | None = None) -> Tensor:
-    """log softmax(h Wᵀ + b)[target] for each row of `hidden_NH`: (N, H), (V, H), (N,) → (N,) in float32 or float64."""
-    return _TokenLogprobs.apply(hidden_NH, head_VH, target_N, bias_V)
+class Finish(NamedTuple):
+    """What a family does to its logits z after the output layer: scale · z, or cap · tanh(scale · z / cap)."""
+
+    scale: float = 1.0
+    cap: float | None = None
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """The finished logits."""
+        scaled = logits if self.scale == 1.0 else logits * self.scale
+        return scaled if self.cap is None else torch.tanh(scaled / self.cap) * self.cap
+
+    def slope(self, finished: Tensor) -> Tensor | None:
+        """The derivative at finished logits; None where it is 1 everywhere."""
+        if self == AS_THEY_ARE:
+            return None
+        return (
+            torch.full_like(finished, self.scale) if self.cap is None else (1 - (finished / self.cap) ** 2) * self.scale
+        )
+
+
+AS_THEY_ARE = Finish()
+
+
+def token_logprobs(
+    hidden_NH: Tensor, head_VH: Tensor, target_N: Tensor, bias_V: Tensor | None = None, finish: Finish = AS_THEY_ARE
+) -> Tensor:
+    """log softmax(finish(h Wᵀ + b))[target] of each hidden state: (N, H), (V, H), (N,) → (N,) in float32 or float64."""
+    return _TokenLogprobs.apply(hidden_NH, head_VH, target_N, bias_V, finish)
 
 
 class _TokenLogprobs(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, head: Tensor, target: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, head: Tensor, target: Tensor, bias: Tensor | None, finish: Finish) -> Tensor:
         frozen = not (ctx.needs_input_grad[1] or ctx.needs_input_grad[3])
         direct = frozen and ctx.needs_input_grad[0]
         logprobs = torch.empty(len(target), dtype=_wide(hidden.dtype), device=hidden.device)
         unit = torch.empty_like(hidden) if direct else None
-        for rows, logits in _chunks(hidden, head, bias):
-            picked = logits.gather(1, target[rows, None])
+        for rows, logits in _chunks(hidden, head, bias, finish):
+            picked, slope = logits.gather(1, target[rows, None]), finish.slope(logits)
             peak, total = _exp_(logits)
             logprobs[rows] = (picked - peak - total.log())[:, 0]
             if unit is not None:
+                own = head[target[rows]]
+                if slope is not None:
+                    logits, own = logits.mul_(slope), own * slope.gather(1, target[rows, None]).to(head.dtype)
                 mean = torch.mm(logits.to(head.dtype), head, out=unit[rows]).div_(total)
-                torch.sub(head[target[rows]], mean, out=unit[rows])
-        ctx.direct = direct
+                torch.sub(own, mean, out=unit[rows])
+        ctx.direct, ctx.finish = direct, finish
         ctx.save_for_backward(*((unit,) if direct else (hidden, head, target, bias)))
         return logprobs
 
     @staticmethod
-    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, Tensor | None, None, Tensor | None]:
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, Tensor | None, None, Tensor | None, None]:
         grad = grads[0]
         if ctx.direct:
             (unit,) = ctx.saved_tensors
-            return unit * grad[:, None].to(unit.dtype), None, None, None
+            return unit * grad[:, None].to(unit.dtype), None, None, None, None
         hidden, head, target, bias = ctx.saved_tensors
         grad_hidden, grad_head = torch.empty_like(hidden), torch.zeros_like(head)
         grad_bias = None if bias is None else torch.zeros_like(bias)
-        for rows, logits in _chunks(hidden, head, bias):
+        for rows, logits in _chunks(hidden, head, bias, ctx.finish):
+            finished = ctx.finish.slope(logits)
             _, total = _exp_(logits)
             slope = logits.div_(-total).scatter_add_(1, target[rows, None], torch.ones_like(total))
+            slope = slope if finished is None else slope.mul_(finished)
             slope = slope.mul_(grad[rows, None]).to(head.dtype)
             torch.mm(slope, head, out=grad_hidden[rows])
             grad_head.addmm_(slope.T, hidden[rows])
             if grad_bias is not None:
                 grad_bias += slope.sum(0)
-        return grad_hidden, grad_head, None, grad_bias
+        return grad_hidden, grad_head, None, grad_bias, None
 
 
-def logits_in_chunks(hidden_NH: Tensor, head_VH: Tensor, bias_V: Tensor | None = None) -> Any:
+def logits_in_chunks(
+    hidden_NH: Tensor, head_VH: Tensor, bias_V: Tensor | None = None, finish: Finish = AS_THEY_ARE
+) -> Any:
     """Yield (slice of rows, logits of those rows (n, V) in at least float32); the logits' memory is used again."""
-    return _chunks(hidden_NH, head_VH, bias_V)
+    return _chunks(hidden_NH, head_VH, bias_V, finish)
 
 
-def _chunks(hidden: Tensor, head: Tensor, bias: Tensor | None) -> Any:
+def _chunks(hidden: Tensor, head: Tensor, bias: Tensor | None, finish: Finish) -> Any:
     buffer = torch.empty(min(CHUNK, len(hidden)), len(head), dtype=hidden.dtype, device=hidden.device)
     for start in range(0, len(hidden), CHUNK):
         rows = slice(start, min(start + CHUNK, len(hidden)))
         logits = torch.mm(hidden[rows], head.T, out=buffer[: rows.stop - start])
         if bias is not None:
             logits += bias
-        yield rows, logits.to(_wide(logits.dtype))
+        yield rows, finish(logits.to(_wide(logits.dtype)))
 
 
 def _exp_(logits: Tensor) -> tuple[Tensor, Tensor]:

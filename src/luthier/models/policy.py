@@ -14,7 +14,7 @@ from luthier.data.batch import Batch
 from luthier.errors import ModelError
 from luthier.models.attention import Memory
 from luthier.models.families import POSITIONS_BEHIND_PADDING
-from luthier.models.losses_fused import logits_in_chunks, token_logprobs
+from luthier.models.losses_fused import AS_THEY_ARE, Finish, logits_in_chunks, token_logprobs
 
 Pooling = Literal["mean", "last"]
 
@@ -23,9 +23,9 @@ Pooling = Literal["mean", "last"]
 class Policy:
     """A transformer trunk with an output head over the vocabulary, a classification head, or both.
 
-    `trunk` returns hidden states; `lm_head` is the output embedding (None on encoders); `head` is a `heads.Head`
-    for classification (None otherwise). `wrapped` is the module that owns the adapter and writes its files (PEFT's
-    wrapper), or the transformers model itself.
+    `trunk` returns hidden states; `lm_head` is the output embedding (None on encoders), and `finish` what the family
+    does to its logits; `head` is a `heads.Head` for classification (None otherwise). `wrapped` is the module that owns
+    the adapter and writes its files (PEFT's wrapper), or the transformers model itself.
     """
 
     trunk: nn.Module
@@ -34,6 +34,7 @@ class Policy:
     head: nn.Module | None = None
     pooling: Pooling = "mean"
     position_offset: int = 0
+    finish: Finish = AS_THEY_ARE
 
     def hidden(self, batch: Batch, **options: Any) -> Tensor:
         """The trunk's last hidden states, (T, H)."""
@@ -49,18 +50,19 @@ class Policy:
     def logprobs(self, batch: Batch) -> Tensor:
         """The log-probability of each target, (N,). Logits exist for the sources only, a chunk at a time."""
         head = self._lm_head()
-        return token_logprobs(self.hidden(batch)[batch.source_N], head.weight, batch.target_N, head.bias)
+        return token_logprobs(self.hidden(batch)[batch.source_N], head.weight, batch.target_N, head.bias, self.finish)
 
     def over_vocab(self, batch: Batch, fn: Callable[[slice, Tensor], None]) -> None:
         """Call `fn(rows, logits)` with the logits (n, V) of successive slices of the N sources, without gradients."""
         head = self._lm_head()
         with torch.no_grad():
-            for rows, logits in logits_in_chunks(self.hidden(batch)[batch.source_N], head.weight, head.bias):
+            states = self.hidden(batch)[batch.source_N]
+            for rows, logits in logits_in_chunks(states, head.weight, head.bias, self.finish):
                 fn(rows, logits)
 
     def vocab_logits(self, hidden_BH: Tensor) -> Tensor:
         """All logits (B, V) of a few hidden states, for choosing next tokens."""
-        return self._lm_head()(hidden_BH)
+        return self.finish(self._lm_head()(hidden_BH))
 
     def step(self, ids_B: Tensor, memory: Memory) -> Tensor:
         """Decode one token a row: hidden states (B, H) after `ids_B`, which `memory` then holds."""

@@ -129,7 +129,8 @@ class Adapter(Part):
     on keys, values and inner activations; `bottleneck`: small layers in each block; `adalora`: LoRA that deals out its
     ranks; `prefix`: keys and values before every row; `prompt`: embeddings before every row."""
     num_layers: Literal["all"] | Positive = "all"
-    """All but `head`, `prefix` and `prompt`: train only the last so many transformer blocks. Backward passes end at the first of them."""
+    """All but `head`, `prefix` and `prompt`: train only the last so many transformer blocks. Backward passes end at the
+    first of them."""
     lora_r: Positive = 16
     """`lora` only: the rank of the matrices."""
     lora_alpha: Above0 = 32.0

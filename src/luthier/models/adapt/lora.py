@@ -94,11 +94,12 @@ def fuse(model: nn.Module) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """PEFT asks transformers by an old name, says how it reads GPT-2's layers, and wonders at AdaLoRA's rank pattern
-    and at layers that have no rank left; that is no news for the user."""
+    """PEFT asks transformers by old names, says how it reads GPT-2's layers, corrects settings that it made itself, and
+    wonders at layers that have no rank left; that is no news for the user."""
+    told = ("fan_in_fan_out is set", "The following (rank|alpha)_pattern keys", r"Adapter '\w+': \d+ LoRA tensor")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-        for message in ("fan_in_fan_out is set", "The following rank_pattern keys", r"Adapter '\w+': \d+ LoRA tensor"):
+        for message in told:
             warnings.filterwarnings("ignore", message=message)
         yield
 
@@ -129,7 +130,8 @@ class LeanForward:
             return type(layer).forward(layer, x, *args, **kwargs)
         name = names[0]
         a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
-        return _LoraLinear.apply(x, base.weight, base.bias, a, b, layer.scaling[name])
+        flat = _LoraLinear.apply(x.reshape(-1, x.shape[-1]), base.weight, base.bias, a, b, layer.scaling[name])
+        return flat.view(*x.shape[:-1], -1)  # here and not in the function, as some models change it in place
 
 
 def _routed(layer: Linear, x: Tensor, route: Mapping[str, Tensor]) -> Tensor:
@@ -150,23 +152,24 @@ def _is_plain(layer: Linear, name: str) -> bool:
 
 class _LoraLinear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float) -> Tensor:
-        flat = x.reshape(-1, x.shape[-1])
+    def forward(
+        ctx: Any, flat: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
+    ) -> Tensor:
         low = flat @ a.T
         out = flat @ weight.T if bias is None else torch.addmm(bias, flat, weight.T)
         out.addmm_(low, b.T, alpha=scale)
-        ctx.scale, ctx.shape = scale, x.shape
+        ctx.scale = scale
         ctx.save_for_backward(flat, low, weight, a, b)
-        return out.view(*x.shape[:-1], -1)
+        return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
         flat, low, weight, a, b = ctx.saved_tensors
-        grad = grads[0].reshape(-1, grads[0].shape[-1])
+        grad = grads[0]
         down = (grad @ b).mul_(ctx.scale)
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = (grad @ weight).addmm_(down, a).view(ctx.shape)
+            grad_x = (grad @ weight).addmm_(down, a)
         grad_weight = grad.T @ flat if ctx.needs_input_grad[1] else None
         grad_bias = grad.sum(0) if ctx.needs_input_grad[2] else None
         return grad_x, grad_weight, grad_bias, down.T @ flat, (grad.T @ low).mul_(ctx.scale), None

@@ -12,8 +12,10 @@ from luthier.errors import ModelError
 from luthier.models.adapt.blocks import adapted, blocks_of
 from luthier.recipe.types import Adapter
 
-QUERIES = {"q_proj", "query", "q_lin"}
+QUERIES = {"q_proj", "query", "q_lin", "query_proj", "q"}
 """What linear layers are called that make queries and nothing else."""
+OF_POSITIONS = "pos_"
+"""What the names of layers begin with that make keys and queries of positions."""
 
 
 @dataclass(frozen=True)
@@ -53,5 +55,6 @@ def _of(model: Any, start: str, block: nn.Module) -> Sublayers:
     if not attention or not feed_forward or any("expert" in name for name, _ in block.named_modules()):
         raise ModelError("its blocks are not one attention and one feed-forward of linear layers",
                          where=type(model).__name__, mend="Write `adapter: lora`")  # fmt: skip
-    sources = [name for name in inside if name != attention[-1] and name.rpartition(".")[2] not in QUERIES]
+    names = {name: name.rpartition(".")[2] for name in inside if name != attention[-1]}
+    sources = [name for name, last in names.items() if last not in QUERIES and not last.startswith(OF_POSITIONS)]
     return Sublayers(attention[-1], feed_forward[-1], tuple(sources))
