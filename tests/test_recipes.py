@@ -33,7 +33,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 def made_ready(name: str, home: Home, llama: Path, *overrides: str) -> Ready:
     """With the tiny model in place of one that must be converted first."""
     converted = PACKAGED[load(RECIPES[name]).recipe.base_model].inside.endswith(".gguf")
-    return ready_of(RECIPES[name], home, *overrides, *([f"base_model={llama}"] if converted else []))
+    return ready_of(RECIPES[name], home, *overrides, *(replaced(name, llama) if converted else []))
+
+
+def replaced(name: str, model: Path | str) -> list[str]:
+    """Overrides that put `model` in the place of every model that a recipe names."""
+    teacher = load(RECIPES[name]).recipe.objective.teacher
+    return [f"base_model={model}", *([f"objective.teacher={model}"] if teacher else [])]
 
 
 def test_there_are_recipes_for_each_kind_of_adapter() -> None:
@@ -70,7 +76,7 @@ def test_a_recipe_runs_to_its_verdict(name: str, home: Home, tiny_llama: Path, t
     """On the tiny models, with two steps and six test rows."""
     model = tiny_bert if "queue" in name else tiny_llama
     short = ("evaluate.max_new_tokens=4",) if "chat" in name else ()
-    ready = ready_of(RECIPES[name], home, f"base_model={model}", *SMALL, *short)
+    ready = ready_of(RECIPES[name], home, *replaced(name, model), *SMALL, *short)
     work = work_of(ready, home, Events())
     result = fit(work, lambda: None)
     part = scores_part(work, judge(work))
@@ -87,6 +93,7 @@ def test_a_recipe_runs_on_its_own_model(name: str, tmp_path: Path) -> None:
     from luthier.jobs.run import run
 
     short = ("evaluate.max_new_tokens=8", "evaluate.forgetting=false") if "chat" in name else ()
-    document = run(RECIPES[name], (*SMALL, *short), Home(tmp_path))
+    own = replaced(name, load(RECIPES[name]).recipe.base_model)
+    document = run(RECIPES[name], (*SMALL, *short, *own), Home(tmp_path))
     assert document["status"] == "succeeded"
     assert Path(document["report"]).exists()

@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from factory import write_tiny_bert, write_tiny_llama
-from policies import LABELS, files_of, language_rows
+from policies import LABELS, RowsInMemory, files_of, language_rows
 
 from luthier.data.forest import Row
 from luthier.data.stream import Stream, packed
@@ -22,7 +23,7 @@ from luthier.engine.checkpoint import Checkpoints
 from luthier.engine.loop import train
 from luthier.engine.plan import Plan
 from luthier.engine.report import Report
-from luthier.models.load import make_policy
+from luthier.models.load import load_base, make_policy
 from luthier.models.policy import Policy
 from luthier.objectives import TABLE
 from luthier.recipe import Adapter, Objective, Train
@@ -47,6 +48,8 @@ class Case:
 CASES = {
     "sft, lora": Case("sft", "llama", "lora", 1e-2, shared=20),
     "sft, full": Case("sft", "llama", "full", 1e-3, shared=20),
+    "distill, lora": Case("distill", "llama", "lora", 1e-2, shared=20),
+    "distill, full": Case("distill", "llama", "full", 1e-3, shared=20),
     "pretrain, full": Case("pretrain", "llama", "full", 1e-3),
     "classify, head": Case("classify", "bert", "head", 1e-1),
     "classify, lora": Case("classify", "bert", "lora", 1e-2),
@@ -57,25 +60,12 @@ CASES = {
 }
 
 
-class Memory:
-    """Rows in memory, as a stream wants them."""
-
-    def __init__(self, rows: list[Row]) -> None:
-        self.rows, self.lengths = rows, np.array([len(row.ids) for row in rows])
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def row(self, index: int, /) -> tuple[np.ndarray, np.ndarray]:
-        return self.rows[index].ids, self.rows[index].weights
-
-
 def losses(case: Case, model: Path, folder: Path) -> list[float]:
     """The loss at each of the first steps, from the base model on."""
     labels = LABELS if case.objective == "classify" else ()
     adapter = Adapter(type=case.adapter, lora_r=4, lora_alpha=8.0)  # type: ignore[arg-type]
     policy = make_policy(files_of(model), adapter, labels, case.multi_label, seed=1)
-    rows = Memory(rows_of(case))
+    rows = RowsInMemory(rows_of(case))
     make = packed(rows, MICRO_BATCH_TOKENS, columns_of(case), share_prefix=case.objective != "classify")
     stream = Stream(make, ROWS, BATCH, STEPS * BATCH)
     plan = Plan(Train(learning_rate=case.learning_rate, weight_decay=0.01), policy.trainable(), STEPS)
@@ -84,9 +74,16 @@ def losses(case: Case, model: Path, folder: Path) -> list[float]:
     def note(report: Report, policy: Policy) -> None:
         seen.append(report.metrics["loss"])
 
-    objective = TABLE[case.objective](Objective(type=case.objective), case.multi_label)  # type: ignore[arg-type]
+    settings, handed = Objective(type=case.objective), handed_to(case, folder)  # type: ignore[arg-type]
+    objective = TABLE[case.objective](settings, case.multi_label, **handed)
     train(policy, objective, stream, plan, Checkpoints(folder, STEPS), [note])
     return seen
+
+
+def handed_to(case: Case, folder: Path) -> dict[str, Any]:
+    if case.objective != "distill":
+        return {}
+    return {"teacher": load_base(files_of(write_tiny_llama(folder / "teacher", seed=5)))}
 
 
 def rows_of(case: Case) -> list[Row]:

@@ -88,7 +88,10 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     "no time at all": (BASE + "train: {max_time: 0s}\n", ["`0s`", "`90s`"]),
     "memory": (BASE + "machine: {memory: lots}\n", ["`machine.memory`", "`8GB`"]),
     "another tool's method": (BASE + "adapter: qlora\n", ["`qlora`", "Write `lora`"]),
-    "another tool's objective": (BASE + "objective: dpo\n", ["`dpo`", "`sft`, `pretrain` or `classify`", "preference"]),
+    "another tool's objective": (
+        BASE + "objective: dpo\n",
+        ["`dpo`", "`sft`, `pretrain`, `classify` or `distill`", "preference"],
+    ),
     "an objective with rollouts": (BASE + "objective: {type: grpo}\n", ["`grpo`", "reinforcement learning"]),
     "another tool's format": ("base_model: m\ndata: {path: a, type: openai}\n", ["Write `chat`"]),
     "another tool's template": (BASE + "chat_template: chatml\n", ["line 3", "Jinja file", "Leave it out"]),

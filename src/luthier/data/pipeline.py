@@ -24,6 +24,8 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many parts are done, and how many there are."""
 
 SPLITS = ("train", "validation", "test")
+ADDED = ("earlier", "beside")
+"""Splits that are there only where an entry names them: data that was learnt before, text that is learnt as well."""
 TASKS: dict[str, Task] = {
     "chat": "generate",
     "sharegpt": "generate",
@@ -50,7 +52,8 @@ def prepare(recipe: Recipe, base: Path, progress: Progress | None = None) -> Pre
     sources = _read(recipe, base, tell)
     task = _task(sources, recipe)
     splits: Splits = {name: _rows(sources, name) for name in SPLITS}
-    given = tuple(name for name in SPLITS if splits[name])
+    splits |= {name: rows for name in ADDED if (rows := _rows(sources, name))}
+    given = tuple(name for name, rows in splits.items() if rows)
     notes = [note for source in sources for note in source.notes]
     rejects: list[Reject] = []
     steps: list[StepCount] = []
@@ -79,9 +82,10 @@ def _read(recipe: Recipe, base: Path, tell: Progress) -> list[Source]:
 
 def _task(sources: Sequence[Source], recipe: Recipe) -> Task:
     """The one task of all sources. Raises `DataError` where they differ, or the objective needs another."""
-    first = sources[0]
+    of_task = [source for source in sources if source.split != "beside"]
+    first = of_task[0]
     task = TASKS[first.detected]
-    other = next((source for source in sources if TASKS[source.detected] != task), None)
+    other = next((source for source in of_task if TASKS[source.detected] != task), None)
     if other is not None:
         what = f"its rows are of type {other.detected}, and those of {first.path} of type {first.detected}"
         raise DataError(what, str(other.path), "Train on them in separate runs, or set `type` if one is read wrongly")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from luthier.recipe.facts import Facts
-from luthier.recipe.methods import rehearsed, total_steps
+from luthier.recipe.methods import learnt_beside, total_steps
 from luthier.recipe.types import Recipe
 from luthier.recipe.units import parse_memory
 
@@ -16,6 +16,8 @@ BEST_MICRO_BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
 PROCESS_BYTES = 600e6
 """Python with torch and transformers loaded."""
 HEAD_CHUNK_TOKENS = 256
+HEAD_CHUNKS = {"classify": 0, "distill": 8}
+"""Chunks of logits of HEAD_CHUNK_TOKENS that a lane holds at once; 2 where an objective is not listed."""
 LANE_TOKENS = 128
 """Tokens of a step that make a lane worth having."""
 ACTIVATIONS_PER_LAYER = 34
@@ -40,8 +42,9 @@ def forecast(recipe: Recipe, facts: Facts) -> Forecast:
     """From counts of operations and the measured speed of the machine; `recipe` must be resolved."""
     rows = facts.data.rows["train"]
     steps = total_steps(recipe, rows)
-    rows += rehearsed(recipe, rows)
+    rows += learnt_beside(recipe, rows)
     seen = min(steps * int(recipe.train.batch_size), round(rows * float(recipe.train.num_epochs)))
+    seen += round(seen * facts.data.rows.get("beside", 0) / facts.data.rows["train"])
     passes = 1.0 if recipe.adapter.type == "head" else seen / rows
     tokens = int(seen * facts.data.mean_tokens)
     operations = passes * rows * row_operations(recipe, facts)
@@ -60,7 +63,8 @@ def row_operations(recipe: Recipe, facts: Facts) -> float:
     trunk = model.num_parameters - model.vocab_size * model.hidden_size
     head = 0 if recipe.objective.type == "classify" else model.vocab_size * model.hidden_size
     each = 2 + {"head": 0, "lora": 2, "full": 4}[recipe.adapter.type] * trained_share(recipe, facts)
-    return each * (trunk * data.mean_tokens + head * data.mean_trained_tokens)
+    own = each * (trunk * data.mean_tokens + head * data.mean_trained_tokens)
+    return own + 2 * _live_teacher(recipe, facts) * data.mean_tokens
 
 
 def micro_batch_tokens(recipe: Recipe, facts: Facts) -> int:
@@ -85,13 +89,19 @@ def lanes(recipe: Recipe, facts: Facts) -> int:
 def lane_bytes(recipe: Recipe, facts: Facts, tokens: int) -> float:
     """A micro-batch under way, its gradient, and the buffer of the output head."""
     model = facts.model
-    head = 0 if recipe.objective.type == "classify" else 2 * HEAD_CHUNK_TOKENS * model.vocab_size
+    head = HEAD_CHUNKS.get(recipe.objective.type, 2) * HEAD_CHUNK_TOKENS * model.vocab_size
     return 4.0 * (trained_parameters(recipe, facts) + head) + tokens * token_bytes(recipe, facts)
 
 
 def fixed_bytes(recipe: Recipe, facts: Facts) -> float:
     """Weights, the summed gradient and AdamW's two moments."""
-    return PROCESS_BYTES + 4 * (facts.model.num_parameters + 3 * trained_parameters(recipe, facts))
+    held = facts.model.num_parameters + _live_teacher(recipe, facts)
+    return PROCESS_BYTES + 4 * (held + 3 * trained_parameters(recipe, facts))
+
+
+def _live_teacher(recipe: Recipe, facts: Facts) -> int:
+    """The weights of a teacher that reads every batch."""
+    return facts.teacher.num_parameters if facts.teacher is not None and recipe.objective.top_k is None else 0
 
 
 def trained_parameters(recipe: Recipe, facts: Facts) -> int:

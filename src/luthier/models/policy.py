@@ -14,6 +14,7 @@ from luthier.data.batch import Batch
 from luthier.errors import ModelError
 from luthier.models.attention import Memory
 from luthier.models.families import POSITIONS_BEHIND_PADDING
+from luthier.models.losses_chunked import OfLogits, from_logits
 from luthier.models.losses_fused import logits_in_chunks, token_logprobs
 
 Pooling = Literal["mean", "last"]
@@ -57,6 +58,14 @@ class Policy:
         with torch.no_grad():
             for rows, logits in logits_in_chunks(self.hidden(batch)[batch.source_N], head.weight, head.bias):
                 fn(rows, logits)
+
+    def from_logits(self, batch: Batch, fn: OfLogits) -> Tensor:
+        """`fn(rows, logits)`, one value for each of a slice of the N sources, over all of them: (N,), differentiable.
+
+        Unlike `over_vocab`, which it otherwise resembles; logits exist a chunk at a time.
+        """
+        head = self._lm_head()
+        return from_logits(self.hidden(batch)[batch.source_N], head.weight, head.bias, fn)
 
     def vocab_logits(self, hidden_BH: Tensor) -> Tensor:
         """All logits (B, V) of a few hidden states, for choosing next tokens."""
