@@ -65,9 +65,8 @@ def test_a_recipe_could_run(name: str, home: Home, tiny_llama: Path) -> None:
     assert {source.path.name: source.rows for source in ready.data.sources} == {
         source.path.name: ROWS["test" if "test" in source.path.name else "train"] for source in ready.data.sources
     }
-    assert {name: len(rows) > 40 for name, rows in ready.data.splits.items()} == dict.fromkeys(
-        ("train", "validation", "test"), True
-    )
+    assert {"train", "validation", "test"} <= ready.data.splits.keys()
+    assert all(len(rows) > 40 for rows in ready.data.splits.values())
     assert all(part.report.truncated == part.report.zero_coverage == () for part in ready.rendered.values())
 
 

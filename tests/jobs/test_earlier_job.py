@@ -20,17 +20,16 @@ OLD = [{"prompt": f"what does string {i} cost?", "completion": f"{i} cents"} for
 
 def ready_with(folder: Path, model: Path, home: Home, **train: object) -> Ready:
     folder.mkdir(parents=True)
-    (folder / "old.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*OLD, CHATS[0]]))
+    (folder / "old.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*OLD, *CHATS]))
     entries = [{"path": "rows.jsonl"}, {"path": "old.jsonl", "split": "earlier"}]
     return ready_of(recipe(folder, model, CHATS, data=entries, train={**SHORT, **train}), home)
 
 
 def test_earlier_rows_are_replayed_beside_the_others(tiny_llama: Path, tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
-    ready = ready_with(tmp_path / "a", tiny_llama, home, replay=0.5)
-    work = work_of(ready, home)
+    work = work_of(ready_with(tmp_path / "a", tiny_llama, home, replay=2.0), home)
     own, rows = len(work.rows["train"]), learnt_rows(work)
-    assert len(rows) == own + round(own / 2)
+    assert len(rows) == 3 * own
     earlier = {tuple(work.rendered["earlier"].row(i)[0]) for i in range(len(work.rendered["earlier"]))}
     replayed = [tuple(rows.row(i)[0]) for i in range(own, len(rows))]
     assert set(replayed) == earlier
@@ -46,6 +45,7 @@ def test_earlier_rows_stand_in_the_dataset_version(tiny_llama: Path, tmp_path: P
     found = version.read(home, written.id, "earlier")
     assert [row.row_id for row in found] == [row.row_id for row in ready.data.splits["earlier"]]
     assert version.get(home, written.id).manifest["splits"]["earlier"] == len(found)
+    assert len(found) == len(OLD) + len(ready.data.splits["train"])
     tested = {row.input_id for name in ("test", "validation") for row in ready.data.splits[name]}
     assert not tested & {row.input_id for row in found}
     without = ready_of(recipe(tmp_path / "b", tiny_llama, CHATS, train=SHORT), home)

@@ -45,8 +45,9 @@ def prepare(recipe: Recipe, base: Path, progress: Progress | None = None) -> Pre
     """Read all entries of `recipe.data` (paths relative to `base`) and bring them to splits.
 
     In each split unusable rows, too short or long ones and duplicates are dropped; then rows that leak from
-    one split into another; then missing splits are cut from train, which cannot leak. Raises `DataError` for
-    faulty files and rows, for entries that do not go together, and where nothing is left to train or test on.
+    one split into another; then missing splits are cut from train, into which only added rows can leak. Raises
+    `DataError` for faulty files and rows, for entries that do not go together, and where nothing is left to train
+    or test on.
     """
     tell = progress or _silent
     sources = _read(recipe, base, tell)
@@ -66,6 +67,9 @@ def prepare(recipe: Recipe, base: Path, progress: Progress | None = None) -> Pre
     steps.append(StepCount.of("leakage", rows_in, leaking))
     _refuse_empty(splits, given, steps)
     notes += _cut(splits, recipe)
+    splits, late = leakage(splits, recipe.curate.leakage)  # added rows that ask what was cut from train
+    leaking += late
+    steps[-1] = StepCount.of("leakage", rows_in, leaking)
     labels, multi_label, found = check(splits, task)
     return Prepared(splits, rejects + leaking, sources, steps, notes + found, task, labels, multi_label)
 

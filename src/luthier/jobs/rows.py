@@ -31,11 +31,11 @@ def rendering_of(recipe: Recipe, sequence_len: int | None, split: str = "train")
     train = recipe.train
     if split == "beside":
         return Rendering(sequence_len, train.truncation, "all", "pretrain")
-    return Rendering(sequence_len, train.truncation, train.train_on, rendered_as(recipe))
+    return Rendering(sequence_len, train.truncation, train.train_on, form_of(recipe))
 
 
-def rendered_as(recipe: Recipe) -> Literal["sft", "pretrain", "classify"]:
-    """The objective whose rows the recipe's objective reads."""
+def form_of(recipe: Recipe) -> Literal["sft", "pretrain", "classify"]:
+    """What rows are rendered as: those that a teacher reads, as answers."""
     return "sft" if recipe.objective.type == "distill" else recipe.objective.type
 
 

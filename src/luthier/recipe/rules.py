@@ -67,8 +67,8 @@ def _method(recipe: Recipe) -> Iterator[Fault]:
             needs = " or ".join(f"`adapter: {kind}`" for kind in READ_BY.get(name, ("lora",)))
             yield _no_effect(("adapter", name), needs)
     for name in _changed(recipe.objective):
-        if objective not in OBJECTIVE_READ_BY.get(name, (objective,)):
-            yield _no_effect(("objective", name), f"`objective: {OBJECTIVE_READ_BY[name][0]}`")
+        if objective not in USED_BY.get(name, (objective,)):
+            yield _no_effect(("objective", name), " or ".join(f"`objective: {kind}`" for kind in USED_BY[name]))
     if objective == "distill":
         yield from _teacher(recipe.objective)
     if objective not in ANSWERS and recipe.train.train_on != Train().train_on:
@@ -155,7 +155,7 @@ TEXT = ("sft", "pretrain", "distill")
 """Objectives that learn text."""
 PRIVATE = ("sft", "pretrain", "classify", "distill")
 """Objectives in which each row has a loss of its own."""
-OBJECTIVE_READ_BY = {
+USED_BY = {
     **dict.fromkeys(("class_weights", "label_smoothing"), ("classify",)),
     "beside": ("sft", "pretrain", "distill"),
     **dict.fromkeys(("teacher", "divergence", "jsd_beta", "temperature", "top_k"), ("distill",)),

@@ -9,7 +9,7 @@ from luthier.data.rendered import Chosen, Joined, Rendered
 from luthier.data.stream import MakeBatches, Rows, packed
 from luthier.jobs.feeds.feed import Feed, shuffled
 from luthier.jobs.prepare import renderer_of
-from luthier.jobs.rows import Rendering, render_split, rendered_as
+from luthier.jobs.rows import Rendering, render_split, form_of
 from luthier.jobs.workbench import Work
 from luthier.models.policy import Policy
 from luthier.models.score import row_nll
@@ -69,7 +69,7 @@ def rehearsed_passages(work: Work) -> list[Rendered]:
     renderer, cache = renderer_of(work.files, work.recipe), work.home.cache("rendered")
     length = min(work.files.context_length, max(int(work.recipe.train.sequence_len), PASSAGE_TOKENS))
     texts, chats = rehearsal.load(count), rehearsal.load_chats(count)
-    if rendered_as(work.recipe) == "sft":
+    if form_of(work.recipe) == "sft":
         texts, chats = texts[::2], chats[1::2]
     else:
         chats = []
