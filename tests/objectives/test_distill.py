@@ -111,6 +111,21 @@ def test_the_loss_in_plain_numbers(way: str, tiny_llama: Path, teacher: Policy) 
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("frozen", [True, False])
+def test_logits_exist_for_one_chunk_at_a_time(frozen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses_chunked, "CHUNK", 4)
+    seen: list[tuple[slice, torch.Size]] = []
+
+    def of_logits(rows: slice, logits: Tensor) -> Tensor:
+        seen.append((rows, logits.shape))
+        return logits.logsumexp(1)
+
+    hidden, head = torch.randn(10, 3, requires_grad=True), torch.randn(7, 3, requires_grad=not frozen)
+    losses_chunked.from_logits(hidden, head, None, of_logits).sum().backward()
+    assert seen[:3] == [(slice(0, 4), (4, 7)), (slice(4, 8), (4, 7)), (slice(8, 10), (2, 7))]
+    assert len(seen) == (3 if frozen else 6)
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("top_k", [None, 9])
 def test_nothing_is_learnt_from_oneself(way: str, top_k: int | None, tiny_llama: Path, tmp_path: Path) -> None:

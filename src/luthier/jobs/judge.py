@@ -19,7 +19,7 @@ from luthier.evaluate.scorers import score
 from luthier.evaluate.scores import Answer, Scores
 from luthier.evaluate.solvers import generate, likelihood, shown_examples
 from luthier.jobs.prepare import renderer_of
-from luthier.jobs.rows import Rendering, render_split, form_of
+from luthier.jobs.rows import Rendering, form_of, render_split
 from luthier.jobs.workbench import Work
 from luthier.models.load import load_base
 from luthier.models.policy import Policy

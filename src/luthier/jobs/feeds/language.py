@@ -9,7 +9,7 @@ from luthier.data.rendered import Chosen, Joined, Rendered
 from luthier.data.stream import MakeBatches, Rows, packed
 from luthier.jobs.feeds.feed import Feed, shuffled
 from luthier.jobs.prepare import renderer_of
-from luthier.jobs.rows import Rendering, render_split, form_of
+from luthier.jobs.rows import Rendering, form_of, render_split
 from luthier.jobs.workbench import Work
 from luthier.models.policy import Policy
 from luthier.models.score import row_nll
