@@ -78,7 +78,7 @@ def test_ewc_and_replay_forget_less(tiny_llama: Path, tmp_path: Path) -> None:
 
     def held(policy: Policy) -> tuple[RowsInMemory, Seams]:
         fisher = empirical_fisher(policy, SFT, (pack([row]) for row in first.rows))
-        return then, Seams(after_backward=(hold(30.0, fisher, policy.trainable()),))
+        return then, Seams(after_backward=(hold(1e4, fisher, policy.trainable()),))
 
     plain = scores_of(tiny_llama, tmp_path / "plain", lambda policy: (then, Seams()))
     ewc = scores_of(tiny_llama, tmp_path / "ewc", held)
@@ -87,6 +87,6 @@ def test_ewc_and_replay_forget_less(tiny_llama: Path, tmp_path: Path) -> None:
     print(lost, plain, ewc, replay, sep="\n")
     torch.testing.assert_close(plain[0], ewc[0])
     assert lost["plain"] < -1
-    assert lost["plain"] < 2 * lost["ewc"]
+    assert lost["plain"] < 1.5 * lost["ewc"]
     assert lost["plain"] < 2 * lost["replay"]
     assert min(found[1, 1] for found in (plain, ewc, replay)) > plain[0, 1] + 1

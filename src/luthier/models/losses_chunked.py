@@ -34,7 +34,8 @@ class _FromLogits(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, head: Tensor, bias: Tensor | None, fn: OfLogits) -> Tensor:
         frozen = not (ctx.needs_input_grad[1] or ctx.needs_input_grad[2])
         ctx.direct, ctx.fn = frozen and ctx.needs_input_grad[0], fn
-        values, units = [], []
+        values: list[Tensor] = []
+        units: list[Tensor] = []
         for rows in _chunks(hidden):
             with torch.set_grad_enabled(ctx.direct):
                 own = hidden[rows].detach().requires_grad_(ctx.direct)

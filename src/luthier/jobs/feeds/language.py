@@ -45,8 +45,8 @@ def fed(work: Work, make: MakeBatches, count: int, objective: Objective) -> Feed
 
 def learnt_rows(work: Work) -> Rendered | Joined:
     """The training rows, then what is learnt beside them: rows of earlier data, and general passages."""
-    parts = [*replayed_rows(work), *rehearsed_passages(work)]
-    return Joined((work.rendered["train"], *parts)) if parts else work.rendered["train"]
+    own, replay, passages = work.rendered["train"], replayed_rows(work), rehearsed_passages(work)
+    return Joined((own, *replay, *passages)) if replay or passages else own
 
 
 def replayed_rows(work: Work) -> list[Chosen]:
