@@ -24,6 +24,10 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         BASE + "privacy: {target_epsilon: 8}\nobjective: {type: classify, class_weights: balanced}\n",
         ["`balanced` counts the private rows"],
     ),
+    "private rows replayed": (
+        "base_model: m\ndata: [{path: a}, {path: b, split: earlier}]\nprivacy: {target_epsilon: 8}\ntrain: {replay: 1}\n",
+        ["earlier rows count more than once in `train.replay`"],
+    ),
     "earlier data that nothing uses": (
         "base_model: m\ndata: [{path: a}, {path: b, split: earlier}]\n",
         ["`data.1.split` has no effect", "`train.replay` or `train.ewc_lambda`"],

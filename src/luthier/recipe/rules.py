@@ -125,9 +125,10 @@ def _privacy(recipe: Recipe) -> Iterator[Fault]:
     if objective.beside:
         yield Fault(("objective", "beside"), "text that is learnt beside private rows would not be private",
                     "Leave it or `privacy` out, or give it as rows")  # fmt: skip
-    if recipe.train.ewc_lambda:
-        yield Fault(("train", "ewc_lambda"), "what `train.ewc_lambda` takes from earlier rows is not private",
-                    "Leave it or `privacy` out")  # fmt: skip
+    for name in ("replay", "ewc_lambda"):
+        if getattr(recipe.train, name):
+            yield Fault(("train", name), f"earlier rows count more than once in `train.{name}`, which is not private",
+                        "Leave it or `privacy` out, or give them as rows")  # fmt: skip
 
 
 def _budget(recipe: Recipe) -> Iterator[Fault]:
