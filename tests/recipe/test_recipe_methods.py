@@ -25,7 +25,8 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         ["`balanced` counts the private rows"],
     ),
     "private rows replayed": (
-        "base_model: m\ndata: [{path: a}, {path: b, split: earlier}]\nprivacy: {target_epsilon: 8}\ntrain: {replay: 1}\n",
+        "base_model: m\ndata: [{path: a}, {path: b, split: earlier}]\nprivacy: {target_epsilon: 8}\n"
+        "train: {replay: 1}\n",
         ["earlier rows count more than once in `train.replay`"],
     ),
     "earlier data that nothing uses": (
