@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ from torch import Tensor
 
 from luthier.data.batch import Batch, pack
 from luthier.data.forest import Row
+from luthier.data.stream import with_targets
 from luthier.engine.plan import Plan
 from luthier.models.load import make_policy
 from luthier.models.locate import ModelFiles, locate
 from luthier.models.policy import Policy
 from luthier.objectives import TABLE, Objective
+from luthier.objectives.together import TASK, Part, together
 from luthier.recipe import Adapter, Train
 from luthier.recipe import Objective as Settings
 
@@ -29,10 +31,11 @@ def files_of(folder: Path) -> ModelFiles:
 
 
 def language_policy(
-    folder: Path, adapter: Adapter = Adapter(lora_r=4, lora_alpha=8.0), dtype: torch.dtype = torch.float64
-) -> Policy:
+    folder: Path, adapter: Adapter = Adapter(lora_r=4, lora_alpha=8.0), dtype: torch.dtype = torch.float64,
+    seed: int = 1,
+) -> Policy:  # fmt: skip
     """A LoRA policy whose B matrices are not zero, so that every parameter has a gradient."""
-    return settled(make_policy(files_of(folder), adapter, seed=1), dtype)
+    return settled(make_policy(files_of(folder), adapter, seed=seed), dtype)
 
 
 def class_policy(folder: Path, adapter: Adapter, dtype: torch.dtype = torch.float64) -> Policy:
@@ -80,6 +83,29 @@ def batch_maker(rows: list[Row], columns: dict[str, np.ndarray] | None = None, s
     return make
 
 
+def taught_maker(rows: list[Row], k: int = 5) -> Make:
+    """As `batch_maker`, with what some teacher might have said about each target."""
+    draw, targets = np.random.default_rng(3), sum(np.count_nonzero(row.weights[1:]) for row in rows)
+    mass = draw.dirichlet(np.ones(k + 1), targets)
+    ids = np.stack([draw.permutation(300)[:k] for _ in range(targets)])
+    said = {"teacher_ids": ids.astype(np.int32), "teacher_logprobs": np.log(mass).astype(np.float32)}
+    plain, source = batch_maker(rows), RowsInMemory(rows)
+    return lambda numbers, scale=1.0: with_targets(lambda own: [plain(own, scale)], source, said)(numbers)[0]
+
+
+class RowsInMemory:
+    """Rows as a stream wants them."""
+
+    def __init__(self, rows: list[Row]) -> None:
+        self.rows, self.lengths = rows, np.array([len(row.ids) for row in rows])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def row(self, index: int, /) -> tuple[np.ndarray, np.ndarray]:
+        return self.rows[index].ids, self.rows[index].weights
+
+
 def gradient(policy: Policy, objective: Objective, batches: Sequence[Batch], lanes: int = 1) -> Tensor:
     """The gradient of one step, all parameters in one vector."""
     units = {name: sum(objective.count(batch)[name] for batch in batches) for name in objective.units}
@@ -105,8 +131,8 @@ def objective_cases() -> dict[str, Callable[[Path, Path], tuple[Policy, Objectiv
     exclusive = {"label": np.array([0, 1, 2, 0, 1, 2]), "row_weight": np.ones(6, np.float32)}
     several = exclusive | {"label": np.array([[1, 0, 1]] * 3 + [[0, 1, 0]] * 3, np.float32)}
 
-    def build(name: str, several_labels: bool = False) -> Objective:
-        return TABLE[name](Settings(type=name), several_labels)  # type: ignore[arg-type]
+    def build(name: str, several_labels: bool = False, handed: Mapping[str, Any] = {}, **settings: Any) -> Objective:
+        return TABLE[name](Settings(type=name, **settings), several_labels, **handed)  # type: ignore[arg-type]
 
     return {
         "sft, lora": lambda llama, bert: (language_policy(llama), build("sft"), batch_maker(language_rows())),
@@ -128,6 +154,14 @@ def objective_cases() -> dict[str, Callable[[Path, Path], tuple[Policy, Objectiv
             language_policy(llama, adalora), build("sft"), batch_maker(language_rows())),
         "classify, bottleneck": lambda llama, bert: (
             class_policy(bert, small), build("classify"), batch_maker(language_rows(90), exclusive)),
+        "distill, live teacher": lambda llama, bert: (
+            language_policy(llama), build("distill", handed={"teacher": language_policy(llama, seed=4)}),
+            batch_maker(language_rows(shared=20), share_prefix=True)),
+        "distill, stored, all weights": lambda llama, bert: (
+            language_policy(llama, full), build("distill", divergence="js"), taught_maker(language_rows())),
+        "together, rows of one part": lambda llama, bert: (
+            language_policy(llama), together({"a": Part(build("sft"), 0.3), "b": Part(build("pretrain"))}),
+            batch_maker(language_rows(), {TASK: np.zeros(6, np.int64)})),
         "pretrain, full": lambda llama, bert: (
             language_policy(llama, full), build("pretrain"), batch_maker(language_rows())),
         "classify, head on an encoder": lambda llama, bert: (

@@ -36,7 +36,13 @@ def made_ready(name: str, home: Home, llama: Path, *overrides: str) -> Ready:
     if load(RECIPES[name]).recipe.load_in_4bit:
         pytest.importorskip("bitsandbytes", reason="needs luthier[bnb]")
     converted = PACKAGED[load(RECIPES[name]).recipe.base_model].inside.endswith(".gguf")
-    return ready_of(RECIPES[name], home, *([f"base_model={llama}"] if converted else []), *overrides)
+    return ready_of(RECIPES[name], home, *overrides, *(replaced(name, llama) if converted else []))
+
+
+def replaced(name: str, model: Path | str) -> list[str]:
+    """Overrides that put `model` in the place of every model that a recipe names."""
+    teacher = load(RECIPES[name]).recipe.objective.teacher
+    return [f"base_model={model}", *([f"objective.teacher={model}"] if teacher else [])]
 
 
 def test_there_are_recipes_for_each_kind_of_adapter() -> None:
@@ -63,9 +69,8 @@ def test_a_recipe_could_run(name: str, home: Home, tiny_llama: Path) -> None:
     assert {source.path.name: source.rows for source in ready.data.sources} == {
         source.path.name: ROWS["test" if "test" in source.path.name else "train"] for source in ready.data.sources
     }
-    assert {name: len(rows) > 40 for name, rows in ready.data.splits.items()} == dict.fromkeys(
-        ("train", "validation", "test"), True
-    )
+    assert {"train", "validation", "test"} <= ready.data.splits.keys()
+    assert all(len(rows) > 40 for rows in ready.data.splits.values())
     assert all(part.report.truncated == part.report.zero_coverage == () for part in ready.rendered.values())
 
 
@@ -74,7 +79,7 @@ def test_a_recipe_runs_to_its_verdict(name: str, home: Home, tiny_llama: Path, t
     """On the tiny models, with two steps and six test rows."""
     model = tiny_bert if "queue" in name else tiny_llama
     short = ("evaluate.max_new_tokens=4",) if "chat" in name else ()
-    ready = made_ready(name, home, model, f"base_model={model}", *SMALL, *short)
+    ready = made_ready(name, home, model, *replaced(name, model), *SMALL, *short)
     work = work_of(ready, home, Events())
     result = fit(work, lambda: None)
     part = scores_part(work, judge(work))
@@ -93,6 +98,7 @@ def test_a_recipe_runs_on_its_own_model(name: str, tmp_path: Path) -> None:
     if load(RECIPES[name]).recipe.load_in_4bit:
         pytest.importorskip("bitsandbytes", reason="needs luthier[bnb]")
     short = ("evaluate.max_new_tokens=8", "evaluate.forgetting=false") if "chat" in name else ()
-    document = run(RECIPES[name], (*SMALL, *short), Home(tmp_path))
+    own = replaced(name, load(RECIPES[name]).recipe.base_model)
+    document = run(RECIPES[name], (*SMALL, *short, *own), Home(tmp_path))
     assert document["status"] == "succeeded"
     assert Path(document["report"]).exists()

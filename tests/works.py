@@ -64,6 +64,7 @@ def work_of(ready: Ready, home: Home, events: Events | None = None) -> Work:
         dataset_version="ds-test", identity="0" * 64, labels=list(ready.data.labels) if classify else [],
         multi_label=ready.data.multi_label, task="classify" if classify else ready.data.task,
         data=data_part(ready, "ds-test"), forecast=asdict(ready.forecast), environment={}, command="",
+        privacy=asdict(ready.privacy) if ready.privacy else None,
     )  # fmt: skip
     kept = {name: [ready.data.splits[name][i] for i in part.kept] for name, part in ready.rendered.items()}
     folder = runs.run_folder(home, row.id)

@@ -8,24 +8,32 @@ A change of these numbers is a change of what is learnt: it must be meant. To wr
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from factory import write_tiny_bert, write_tiny_llama
-from policies import LABELS, files_of, language_rows
+from policies import LABELS, RowsInMemory, files_of, language_rows
 
+from luthier.data.batch import pack
 from luthier.data.forest import Row
-from luthier.data.stream import Stream, packed
+from luthier.data.stream import Interleaved, Stream, packed
 from luthier.engine.adapter_seams import adapter_seams
 from luthier.engine.checkpoint import Checkpoints
-from luthier.engine.loop import train
+from luthier.engine.elastic import empirical_fisher, hold
+from luthier.engine.loop import Source, train
 from luthier.engine.plan import Plan
+from luthier.engine.private import Draws, clipped, noise
 from luthier.engine.report import Report
-from luthier.models.load import make_policy
+from luthier.engine.seams import Seams
+from luthier.models.load import load_base, make_policy
 from luthier.models.policy import Policy
 from luthier.objectives import TABLE
+from luthier.objectives import Objective as Scoring
+from luthier.objectives.together import TASK, Part, together
 from luthier.recipe import Adapter, Objective, Train
 
 GOLDEN = Path(__file__).with_name("losses.json")
@@ -44,6 +52,8 @@ class Case:
     multi_label: bool = False
     shared: int = 0
     use_dora: bool = False
+    way: str = ""
+    """What else a step has: a key of WAYS."""
 
 
 CASES = {
@@ -57,7 +67,12 @@ CASES = {
     "sft, prefix": Case("sft", "llama", "prefix", 1e-1, shared=20),
     "sft, prompt": Case("sft", "llama", "prompt", 1e-1, shared=20),
     "classify, prompt": Case("classify", "bert", "prompt", 1e-2),
+    "distill, lora": Case("distill", "llama", "lora", 1e-2, shared=20),
+    "distill, full": Case("distill", "llama", "full", 1e-3, shared=20),
     "pretrain, full": Case("pretrain", "llama", "full", 1e-3),
+    "sft, full, held": Case("sft", "llama", "full", 1e-3, way="held"),
+    "sft, lora, private": Case("sft", "llama", "lora", 1e-2, way="private"),
+    "sft and pretrain, lora": Case("sft", "llama", "lora", 1e-2, way="beside"),
     "classify, head": Case("classify", "bert", "head", 1e-1),
     "classify, lora": Case("classify", "bert", "lora", 1e-2),
     "classify, full": Case("classify", "bert", "full", 1e-3),
@@ -67,37 +82,60 @@ CASES = {
 }
 
 
-class Memory:
-    """Rows in memory, as a stream wants them."""
-
-    def __init__(self, rows: list[Row]) -> None:
-        self.rows, self.lengths = rows, np.array([len(row.ids) for row in rows])
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def row(self, index: int, /) -> tuple[np.ndarray, np.ndarray]:
-        return self.rows[index].ids, self.rows[index].weights
-
-
 def losses(case: Case, model: Path, folder: Path) -> list[float]:
     """The loss at each of the first steps, from the base model on."""
     labels = LABELS if case.objective == "classify" else ()
     adapter = Adapter(type=case.adapter, lora_r=4, lora_alpha=8.0, use_dora=case.use_dora)  # type: ignore[arg-type]
     policy = make_policy(files_of(model), adapter, labels, case.multi_label, seed=1)
-    rows = Memory(rows_of(case))
+    rows = RowsInMemory(rows_of(case))
     make = packed(rows, MICRO_BATCH_TOKENS, columns_of(case), share_prefix=case.objective != "classify")
-    stream = Stream(make, ROWS, BATCH, STEPS * BATCH)
-    settings, seams = Train(learning_rate=case.learning_rate, weight_decay=0.01), adapter_seams(policy, adapter, STEPS)
-    plan = Plan(settings, policy.trainable(), STEPS, seams=seams)
+    settings, handed = Objective(type=case.objective), handed_to(case, folder)  # type: ignore[arg-type]
+    objective = TABLE[case.objective](settings, case.multi_label, **handed)
+    stream, objective, seams = WAYS[case.way](policy, objective, Stream(make, ROWS, BATCH, STEPS * BATCH))
+    seams = seams.and_those_of(adapter_seams(policy, adapter, STEPS))
+    plan = Plan(Train(learning_rate=case.learning_rate, weight_decay=0.01), policy.trainable(), STEPS, seams=seams)
     seen: list[float] = []
 
     def note(report: Report, policy: Policy) -> None:
         seen.append(report.metrics["loss"])
 
-    objective = TABLE[case.objective](Objective(type=case.objective), case.multi_label)  # type: ignore[arg-type]
     train(policy, objective, stream, plan, Checkpoints(folder, STEPS), [note])
     return seen
+
+
+Way = tuple[Source, Scoring, Seams]
+
+
+def held(policy: Policy, objective: Scoring, stream: Stream) -> Way:
+    earlier = (pack([row]) for row in language_rows(seed=9))
+    fisher = empirical_fisher(policy, objective, earlier)
+    return stream, objective, Seams(after_backward=(hold(100.0, fisher, policy.trainable()),))
+
+
+def private(policy: Policy, objective: Scoring, stream: Stream) -> Way:
+    draws = Draws(stream.make, stream.count, BATCH / ROWS, seed=3)
+    return draws, objective, Seams(gradient=clipped(1.0, BATCH), after_backward=(noise(draws, 0.01),), clip=False)
+
+
+def beside(policy: Policy, objective: Scoring, stream: Stream) -> Way:
+    text = RowsInMemory(rows_of(Case("pretrain", "llama", "lora", 0.0)))
+    other = Stream(packed(text, MICRO_BATCH_TOKENS), ROWS, 2, STEPS * 2)
+    both = together({"sft": Part(objective), "beside": Part(TABLE["pretrain"](Objective(), False), 0.3)})
+    return Interleaved((stream, other), TASK), both, Seams()
+
+
+WAYS: dict[str, Callable[[Policy, Scoring, Stream], Way]] = {
+    "": lambda policy, objective, stream: (stream, objective, Seams()),
+    "held": held,
+    "private": private,
+    "beside": beside,
+}
+
+
+def handed_to(case: Case, folder: Path) -> dict[str, Any]:
+    if case.objective != "distill":
+        return {}
+    return {"teacher": load_base(files_of(write_tiny_llama(folder / "teacher", seed=5)))}
 
 
 def rows_of(case: Case) -> list[Row]:

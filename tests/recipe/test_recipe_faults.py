@@ -91,7 +91,10 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     "a method that is a key here": (BASE + "adapter: dora\n", ["`dora`", "`adapter: {type: lora, use_dora: true}`"]),
     "axolotl's DoRA": (BASE + "peft_use_dora: true\n", ["Write `adapter.use_dora`"]),
     "a bottleneck by its author": (BASE + "adapter: houlsby\n", ["Write `bottleneck`"]),
-    "another tool's objective": (BASE + "objective: dpo\n", ["`dpo`", "`sft`, `pretrain` or `classify`", "preference"]),
+    "another tool's objective": (
+        BASE + "objective: dpo\n",
+        ["`dpo`", "`sft`, `pretrain`, `classify` or `distill`", "preference"],
+    ),
     "an objective with rollouts": (BASE + "objective: {type: grpo}\n", ["`grpo`", "reinforcement learning"]),
     "another tool's format": ("base_model: m\ndata: {path: a, type: openai}\n", ["Write `chat`"]),
     "another tool's template": (BASE + "chat_template: chatml\n", ["line 3", "Jinja file", "Leave it out"]),

@@ -24,7 +24,7 @@ from luthier.recipe import (
 from luthier.recipe.accepts import annotation, choices, dotted, every_key
 from luthier.recipe.auto import RULES
 from luthier.recipe.methods import METHODS
-from luthier.recipe.types import Part
+from luthier.recipe.values import Part
 
 MACHINE = MachineFacts(cores=2, memory_bytes=24_000_000_000, device="cpu", gemm_gflops=180.0)
 SMOLLM = ModelFacts("smollm2-135m-instruct", "decoder", 134_515_008, 576, 30, 8192, 49152)
@@ -140,7 +140,8 @@ def autos(part: Part) -> Iterator[str]:
 
 @pytest.mark.parametrize(("adapter", "objective"), METHODS)
 def test_no_auto_is_left_and_nothing_given_is_changed(adapter: str, objective: str) -> None:
-    recipe = tickets(adapter=adapter, objective=objective, train={"batch_size": 3, "eval_steps": 7}, name="mine")
+    given = {"type": objective, **({"teacher": "larger"} if objective == "distill" else {})}
+    recipe = tickets(adapter=adapter, objective=given, train={"batch_size": 3, "eval_steps": 7}, name="mine")
     facts = Facts(SMOLLM, replace(TICKETS, labels=2), MACHINE)
     resolved = resolve(recipe, facts)
     assert list(autos(recipe))

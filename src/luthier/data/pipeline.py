@@ -24,6 +24,8 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many parts are done, and how many there are."""
 
 SPLITS = ("train", "validation", "test")
+ADDED = ("earlier", "beside")
+"""Splits that are there only where an entry names them: data that was learnt before, text that is learnt as well."""
 TASKS: dict[str, Task] = {
     "chat": "generate",
     "sharegpt": "generate",
@@ -43,14 +45,16 @@ def prepare(recipe: Recipe, base: Path, progress: Progress | None = None) -> Pre
     """Read all entries of `recipe.data` (paths relative to `base`) and bring them to splits.
 
     In each split unusable rows, too short or long ones and duplicates are dropped; then rows that leak from
-    one split into another; then missing splits are cut from train, which cannot leak. Raises `DataError` for
-    faulty files and rows, for entries that do not go together, and where nothing is left to train or test on.
+    one split into another; then missing splits are cut from train, into which only added rows can leak. Raises
+    `DataError` for faulty files and rows, for entries that do not go together, and where nothing is left to train
+    or test on.
     """
     tell = progress or _silent
     sources = _read(recipe, base, tell)
     task = _task(sources, recipe)
     splits: Splits = {name: _rows(sources, name) for name in SPLITS}
-    given = tuple(name for name in SPLITS if splits[name])
+    splits |= {name: rows for name in ADDED if (rows := _rows(sources, name))}
+    given = tuple(name for name, rows in splits.items() if rows)
     notes = [note for source in sources for note in source.notes]
     rejects: list[Reject] = []
     steps: list[StepCount] = []
@@ -63,6 +67,9 @@ def prepare(recipe: Recipe, base: Path, progress: Progress | None = None) -> Pre
     steps.append(StepCount.of("leakage", rows_in, leaking))
     _refuse_empty(splits, given, steps)
     notes += _cut(splits, recipe)
+    splits, late = leakage(splits, recipe.curate.leakage)  # added rows that ask what was cut from train
+    leaking += late
+    steps[-1] = StepCount.of("leakage", rows_in, leaking)
     labels, multi_label, found = check(splits, task)
     return Prepared(splits, rejects + leaking, sources, steps, notes + found, task, labels, multi_label)
 
@@ -79,9 +86,10 @@ def _read(recipe: Recipe, base: Path, tell: Progress) -> list[Source]:
 
 def _task(sources: Sequence[Source], recipe: Recipe) -> Task:
     """The one task of all sources. Raises `DataError` where they differ, or the objective needs another."""
-    first = sources[0]
+    of_task = [source for source in sources if source.split != "beside"]
+    first = of_task[0]
     task = TASKS[first.detected]
-    other = next((source for source in sources if TASKS[source.detected] != task), None)
+    other = next((source for source in of_task if TASKS[source.detected] != task), None)
     if other is not None:
         what = f"its rows are of type {other.detected}, and those of {first.path} of type {first.detected}"
         raise DataError(what, str(other.path), "Train on them in separate runs, or set `type` if one is read wrongly")

@@ -67,10 +67,30 @@ class Rendered:
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """Some of a set of rendered rows, in the order of `numbers`."""
+
+    rows: Rendered
+    numbers: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row, int64 (rows,)."""
+        return self.rows.lengths[self.numbers]
+
+    def row(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Token ids and weights of one row, both (L,)."""
+        return self.rows.row(int(self.numbers[index]))
+
+
+@dataclass(frozen=True)
 class Joined:
     """Several sets of rendered rows as one: those of the first, then those of the second, …"""
 
-    parts: tuple[Rendered, ...]
+    parts: tuple[Rendered | Chosen, ...]
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))

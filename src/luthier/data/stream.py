@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from luthier.data.batch import Batch, cut, pack, spread, unpacked
 from luthier.data.forest import Row
@@ -70,12 +71,49 @@ class Stream:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Raise TrainingError where the checkpoint was made with other rows or another order."""
-        changed = [name for name, value in self.state().items() if state.get(name) != value]
-        if changed:
-            raise TrainingError(
-                f"the checkpoint was written with another {', '.join(changed)} than this run has",
-                mend="Start afresh with --fresh, or put back the data and the recipe of the checkpoint.",
-            )
+        refuse_changes(self.state(), state)
+
+
+@dataclass(frozen=True)
+class Interleaved:
+    """Several streams at once: each step has the step of every one.
+
+    Batches get a column, called `column`, with the number of their stream; their rows are numbered on, after those
+    of the streams before.
+    """
+
+    streams: tuple[Stream, ...]
+    column: str
+
+    def take(self, step: int) -> list[Batch]:
+        """The micro-batches of optimizer step `step`, first those of the first stream."""
+        found, first = [], 0
+        for number, stream in enumerate(self.streams):
+            found += [self._marked(batch, number, first) for batch in stream.take(step)]
+            first += stream.count
+        return found
+
+    def _marked(self, batch: Batch, number: int, first: int) -> Batch:
+        columns = {**batch.columns, self.column: torch.full((batch.rows,), number)}
+        return replace(batch, columns=columns, numbers_R=batch.numbers_R + first)
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must find unchanged to go on."""
+        return {"streams": [stream.state() for stream in self.streams]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Raise TrainingError where the checkpoint was made with other rows or another order."""
+        refuse_changes(self.state(), state)
+
+
+def refuse_changes(own: Mapping[str, Any], checkpoint: Mapping[str, Any]) -> None:
+    """Raise TrainingError where a checkpoint holds other values than a run's own."""
+    changed = [name for name, value in own.items() if checkpoint.get(name) != value]
+    if changed:
+        raise TrainingError(
+            f"the checkpoint was written with another {', '.join(changed)} than this run has",
+            mend="Start afresh with --fresh, or put back the data and the recipe of the checkpoint.",
+        )
 
 
 def packed(
@@ -96,6 +134,19 @@ def packed(
         return [pack([Row(*rows.row(i), i) for i in unit], columns, share_prefix) for unit in units]
 
     return make
+
+
+def with_targets(make: MakeBatches, rows: Rows, columns: Mapping[str, np.ndarray]) -> MakeBatches:
+    """Add values of each target, first dimension all targets of `rows` in order, to the batches that hold them."""
+    counts = [int(np.count_nonzero(rows.row(i)[1][1:])) for i in range(len(rows))]
+    starts = np.concatenate([[0], np.cumsum(counts)])
+
+    def chosen(batch: Batch) -> Batch:
+        own = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in batch.numbers_R.tolist()])
+        added = {name: torch.from_numpy(np.ascontiguousarray(values[own])) for name, values in columns.items()}
+        return replace(batch, target_columns={**batch.target_columns, **added})
+
+    return lambda numbers: [chosen(batch) for batch in make(numbers)]
 
 
 def precomputed(lengths: np.ndarray, columns: Mapping[str, np.ndarray]) -> MakeBatches:

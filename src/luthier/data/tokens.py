@@ -46,6 +46,11 @@ class Tokens:
         stops = _stop_ids(tokenizer, special, folder)
         return cls(tokenizer, special, stops, _template(folder, config), hashlib.sha256(key.encode()).hexdigest())
 
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """All tokens and their ids."""
+        return self.tokenizer.get_vocab(with_added_tokens=True)
+
     def id_of(self, name: str) -> int | None:
         """The id of special token `name` (`bos_token`, …), None where the model has none."""
         return self.tokenizer.token_to_id(self.special[name]) if name in self.special else None

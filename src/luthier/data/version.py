@@ -23,7 +23,7 @@ from luthier.recipe.types import Recipe
 from luthier.store import Home
 from luthier.store.files import write_json
 
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test", "earlier", "beside")
 CACHE = "datasets"
 
 
@@ -74,7 +74,8 @@ def read(home: Home, version_id: str, split: str) -> list[Example]:
     """The rows of one split, in order. Raises `NotFound` for an unknown version or split."""
     if split not in SPLITS:
         raise NotFound(f"there is no split {split!r}", version_id, f"The splits are: {', '.join(SPLITS)}")
-    return read_examples(folder(home, version_id) / f"{split}.parquet")[0]
+    path = folder(home, version_id) / f"{split}.parquet"
+    return read_examples(path)[0] if path.exists() else []
 
 
 def rejects(home: Home, version_id: str) -> list[Reject]:
@@ -86,7 +87,7 @@ def rejects(home: Home, version_id: str) -> list[Reject]:
 def where(home: Home, version_id: str, row_id: str) -> Whereabouts:
     """Where a source row ended up. Raises `NotFound` if the version never saw it."""
     path = folder(home, version_id)
-    for split in SPLITS:
+    for split in (name for name in SPLITS if (path / f"{name}.parquet").exists()):
         found, _ = read_examples(path / f"{split}.parquet", row_id)
         if found:
             return Whereabouts(found[0], split=split)
@@ -113,7 +114,7 @@ def content_id(prepared: Prepared) -> str:
     """`ds-` and 12 hex digits of the hash of all rows, splits and rejects included."""
     digest = hashlib.sha256()
     for name in SPLITS:
-        for example in prepared.splits[name]:
+        for example in prepared.splits.get(name, ()):
             digest.update(f"{canonical([name, values(example)])}\n".encode())
     for reject in prepared.rejects:
         digest.update(f"{canonical([reject.step, reject.reason, values(reject.example)])}\n".encode())
@@ -121,8 +122,8 @@ def content_id(prepared: Prepared) -> str:
 
 
 def _write_files(target: Path, prepared: Prepared, manifest: dict[str, Any]) -> None:
-    for name in SPLITS:
-        write_examples(target / f"{name}.parquet", prepared.splits[name])
+    for name, examples in prepared.splits.items():
+        write_examples(target / f"{name}.parquet", examples)
     columns = {name: [getattr(reject, name) for reject in prepared.rejects] for name in ("step", "reason", "kind")}
     write_examples(target / "rejects.parquet", [reject.example for reject in prepared.rejects], columns)
     write_json(target / "manifest.json", manifest)
@@ -136,7 +137,7 @@ def _manifest(version_id: str, prepared: Prepared, recipe: Recipe, parents: Sequ
         "task": prepared.task,
         "labels": list(prepared.labels),
         "multi_label": prepared.multi_label,
-        "splits": {name: len(prepared.splits[name]) for name in SPLITS},
+        "splits": {name: len(examples) for name, examples in prepared.splits.items()},
         "rejects": len(prepared.rejects),
         "sources": [_source(source) for source in prepared.sources],
         "steps": [asdict(step) for step in prepared.steps],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from luthier.recipe.facts import Facts
-from luthier.recipe.methods import rehearsed, total_steps
+from luthier.recipe.methods import learnt_beside, total_steps
 from luthier.recipe.types import Recipe
 from luthier.recipe.units import parse_memory
 
@@ -18,6 +18,8 @@ PROCESS_BYTES = 600e6
 FOUR_BITS = 0.516
 """Bytes of a weight in NF4: half a byte, and one for the scale of every 64."""
 HEAD_CHUNK_TOKENS = 256
+HEAD_CHUNKS = {"classify": 0, "distill": 8}
+"""Chunks of logits of HEAD_CHUNK_TOKENS that a lane holds at once; 2 where an objective is not listed."""
 LANE_TOKENS = 128
 """Tokens of a step that make a lane worth having."""
 ACTIVATIONS_PER_LAYER = 34
@@ -46,8 +48,9 @@ def forecast(recipe: Recipe, facts: Facts) -> Forecast:
     """From counts of operations and the measured speed of the machine; `recipe` must be resolved."""
     rows = facts.data.rows["train"]
     steps = total_steps(recipe, rows)
-    rows += rehearsed(recipe, rows)
+    rows += learnt_beside(recipe, rows)
     seen = min(steps * int(recipe.train.batch_size), round(rows * float(recipe.train.num_epochs)))
+    seen += round(seen * facts.data.rows.get("beside", 0) / facts.data.rows["train"])
     passes = 1.0 if recipe.adapter.type == "head" else seen / rows
     tokens = int(seen * facts.data.mean_tokens)
     operations = passes * rows * row_operations(recipe, facts)
@@ -66,7 +69,8 @@ def row_operations(recipe: Recipe, facts: Facts) -> float:
     trunk = model.num_parameters - model.vocab_size * model.hidden_size
     head = 0 if recipe.objective.type == "classify" else model.vocab_size * model.hidden_size
     each = 2 + {"head": 0, "full": 4}.get(recipe.adapter.type, 2) * trained_share(recipe, facts)
-    return each * (trunk * data.mean_tokens * copies(recipe, facts) + head * data.mean_trained_tokens)
+    own = each * (trunk * data.mean_tokens * copies(recipe, facts) + head * data.mean_trained_tokens)
+    return own + 2 * _live_teacher(recipe, facts) * data.mean_tokens
 
 
 def micro_batch_tokens(recipe: Recipe, facts: Facts) -> int:
@@ -91,7 +95,7 @@ def lanes(recipe: Recipe, facts: Facts) -> int:
 def lane_bytes(recipe: Recipe, facts: Facts, tokens: int) -> float:
     """A micro-batch under way, its gradient, and the buffer of the output head."""
     model = facts.model
-    head = 0 if recipe.objective.type == "classify" else 2 * HEAD_CHUNK_TOKENS * model.vocab_size
+    head = HEAD_CHUNKS.get(recipe.objective.type, 2) * HEAD_CHUNK_TOKENS * model.vocab_size
     tokens += recipe.adapter.virtual_tokens
     return 4.0 * (trained_parameters(recipe, facts) + head) + tokens * token_bytes(recipe, facts)
 
@@ -99,11 +103,16 @@ def lane_bytes(recipe: Recipe, facts: Facts, tokens: int) -> float:
 def fixed_bytes(recipe: Recipe, facts: Facts) -> float:
     """Weights, the summed gradient and AdamW's two moments."""
     model = facts.model
-    weights = 4.0 * model.num_parameters
+    weights = 4.0 * (model.num_parameters + _live_teacher(recipe, facts))
     if recipe.load_in_4bit:
         table = model.vocab_size * model.hidden_size
-        weights = 4.0 * table + FOUR_BITS * (model.num_parameters - table)
+        weights -= (4.0 - FOUR_BITS) * (model.num_parameters - table)
     return PROCESS_BYTES + weights + 12 * trained_parameters(recipe, facts)
+
+
+def _live_teacher(recipe: Recipe, facts: Facts) -> int:
+    """The weights of a teacher that reads every batch."""
+    return facts.teacher.num_parameters if facts.teacher is not None and recipe.objective.top_k is None else 0
 
 
 def trained_parameters(recipe: Recipe, facts: Facts) -> int:

@@ -69,14 +69,14 @@ class Plan:
 
         Raises TrainingError, with weights and optimizer untouched, where the gradient is not finite.
         """
-        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
-        world.add_gradients(gradients)
+        world.add_gradients(self._gradients())
         for act in self.seams.after_backward:
             act(step, self.parameters)
+        gradients = self._gradients()
         norm = nn.utils.get_total_norm(gradients)
         if not math.isfinite(norm):
             raise TrainingError(f"the gradient of step {step + 1} is {float(norm)}")
-        if self.settings.max_grad_norm:
+        if self.settings.max_grad_norm and self.seams.clip:
             nn.utils.clip_grads_with_norm_(self.parameters.values(), self.settings.max_grad_norm, norm)
         rate = self.peak * share(self.settings.lr_scheduler, step, self.steps, self.settings.warmup_ratio)
         for group in self.optimizer.param_groups:
@@ -86,6 +86,9 @@ class Plan:
             act(step, self.parameters)
         self.optimizer.zero_grad()
         return {"grad_norm": float(norm), "learning_rate": rate}
+
+    def _gradients(self) -> list[Tensor]:
+        return [p.grad for p in self.parameters.values() if p.grad is not None]
 
     def state(self) -> dict[str, Tensor]:
         """AdamW's state as named tensors, `<parameter>/<exp_avg | exp_avg_sq | step>`, and the seams' memory."""

@@ -39,13 +39,14 @@ class Seams:
     `after_backward` runs once a step, when the gradients of all micro-batches and ranks are summed and before they
     are clipped (penalties on weights, noise); `after_step` between the optimizer's step and the clearing of the
     gradients (rank updates). `memory` holds tensors that these change in place and that decide later steps: they
-    are kept in checkpoints.
+    are kept in checkpoints. Without `clip` the gradient of the step is left as long as it is.
     """
 
     gradient: Gradient = plain
     after_backward: tuple[Act, ...] = ()
     after_step: tuple[Act, ...] = ()
     memory: Mapping[str, Tensor] = field(default_factory=dict)
+    clip: bool = True
 
     def and_those_of(self, other: Seams) -> Seams:
         """Both, these first. At most one of the two may take gradients in a way of its own."""
@@ -55,4 +56,5 @@ class Seams:
             self.after_backward + other.after_backward,
             self.after_step + other.after_step,
             {**self.memory, **other.memory},
+            self.clip and other.clip,
         )

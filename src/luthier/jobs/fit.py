@@ -15,7 +15,7 @@ from luthier.engine.checkpoint import Checkpoints, best_step, load_best, newest
 from luthier.engine.hooks import Announce, Budget, Clock, Control, Patience, Validate
 from luthier.engine.loop import Hook, train
 from luthier.engine.plan import Plan
-from luthier.jobs.feeds import TABLE
+from luthier.jobs.feeds import feed_of
 from luthier.jobs.feeds.feed import Measure
 from luthier.jobs.hardest import RowLosses
 from luthier.jobs.workbench import Work
@@ -40,7 +40,7 @@ def fit(work: Work, look: Callable[[], str | None]) -> dict[str, Any]:
     with work.stages.stage("load"):
         policy = make_policy(work.files, recipe.adapter, tuple(plan.labels), plan.multi_label, recipe.train.seed,
                              recipe.machine.device)  # fmt: skip
-    feed = TABLE[recipe.objective.type](work, policy)
+    feed = feed_of(work, policy)
     steps = total_steps(recipe, len(work.rows["train"]))
     seams = feed.seams.and_those_of(adapter_seams(policy, recipe.adapter, steps))
     optimisation = Plan(recipe.train, policy.trainable(), steps, int(plan.forecast["lanes"]), seams)

@@ -6,7 +6,7 @@ What is wrong with a user's input is found here, before a run, a version or a bl
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from luthier.data.example import Example
 from luthier.data.pipeline import Prepared, prepare
 from luthier.data.render import Renderer
 from luthier.data.rendered import Rendered
+from luthier.data.tokens import Tokens
+from luthier.engine.accountant import Guarantee, guarantee
 from luthier.engine.budget import Forecast, forecast
 from luthier.errors import RecipeError
 from luthier.evaluate.answer_space import answer_space
@@ -24,7 +26,7 @@ from luthier.jobs.rows import render_split, rendering_of
 from luthier.models.families import WITHOUT_PREFIX, packs, width_and_depth
 from luthier.models.locate import ModelFiles, locate
 from luthier.models.weights import module_names, weight_files
-from luthier.recipe import DataFacts, Facts, ModelFacts, Recipe, Resolved
+from luthier.recipe import DataFacts, Facts, ModelFacts, Reason, Recipe, Resolved
 from luthier.store import Home
 
 ONE_ANSWER = "Give rows with one answer each, or keep the chosen one of each pair"
@@ -43,6 +45,7 @@ class Ready:
     rendered: dict[str, Rendered]
     facts: Facts
     forecast: Forecast
+    privacy: Guarantee | None
 
     @property
     def recipe(self) -> Recipe:
@@ -66,18 +69,27 @@ def make_ready(source: Recipe, base: Path, home: Home, note: Note) -> Ready:
     check_names(source, files, data.labels)
     renderer = renderer_of(files, source)
     cache = home.cache("rendered")
-    whole = rendering_of(source, sequence_len=None)
-    rendered = {split: render_split(renderer, rows, cache, whole, note) for split, rows in data.splits.items() if rows}
-    facts = Facts(model_facts(files, source), data_facts(source, data, rendered, renderer), machine_facts())
+    rendered = {
+        split: render_split(renderer, rows, cache, rendering_of(source, None, split), note)
+        for split, rows in data.splits.items()
+        if rows
+    }
+    teacher = teacher_facts(source, files, home.cache("models"), note)
+    facts = Facts(model_facts(files, source), data_facts(source, data, rendered, renderer), machine_facts(), teacher)
     resolved = recipes.resolve(source, facts)
     length = int(resolved.recipe.train.sequence_len)
     if facts.data.longest_tokens > length:
-        cut = rendering_of(resolved.recipe, sequence_len=length)
-        rendered = {split: render_split(renderer, data.splits[split], cache, cut, note) for split in rendered}
+        rendered = {
+            split: render_split(renderer, data.splits[split], cache, rendering_of(resolved.recipe, length, split), note)
+            for split in rendered
+        }
     check_coverage(source, rendered)
     if source.evaluate.constrain != "none":
         AllowedTokens(answer_space(data.splits["train"]), renderer.encode, renderer.eos_ids)
-    return Ready(source, resolved, files, data, rendered, facts, forecast(resolved.recipe, facts))
+    promise = guarantee(resolved.recipe, len(rendered["train"]))
+    if promise is not None:
+        resolved = replace(resolved, reasons=(*resolved.reasons, privacy_reason(resolved.recipe, promise)))
+    return Ready(source, resolved, files, data, rendered, facts, forecast(resolved.recipe, facts), promise)
 
 
 def renderer_of(files: ModelFiles, recipe: Recipe) -> Renderer:
@@ -104,6 +116,31 @@ def model_facts(files: ModelFiles, recipe: Recipe) -> ModelFacts:
         files.name, files.kind, files.num_parameters, width, depth,
         files.context_length - recipe.adapter.virtual_tokens, int(text.get("vocab_size") or 1),
     )  # fmt: skip
+
+
+def teacher_facts(recipe: Recipe, files: ModelFiles, cache: Path, note: Note) -> ModelFacts | None:
+    """Of the model that the objective imitates. Raises RecipeError where it has other tokens than the base."""
+    if recipe.objective.teacher is None:
+        return None
+    teacher = locate(recipe.objective.teacher, cache, note)
+    own, other = (Tokens.from_folder(each.folder).vocabulary for each in (files, teacher))
+    if own != other:
+        differ = len(own.items() ^ other.items())
+        raise RecipeError(
+            f"`{teacher.name}` and `{files.name}` have different tokens ({differ:,} of them differ), so what they say "
+            "cannot be compared", "objective.teacher", "Name a teacher of the same family",
+        )  # fmt: skip
+    return model_facts(teacher, recipe)
+
+
+def privacy_reason(recipe: Recipe, promise: Guarantee) -> Reason:
+    """The noise that a wanted ε takes, or the ε that the noise gives."""
+    noise, bound = f"noise of {promise.noise_multiplier:.3g} × {promise.max_grad_norm:g}", f"δ = {promise.delta:g}"
+    drawn = f"each row is drawn with probability {promise.sample_rate:.3g} at each of {promise.steps:,} steps"
+    if recipe.privacy.target_epsilon is None:
+        return Reason("privacy.target_epsilon", round(promise.epsilon, 3), f"{noise} at {bound}; {drawn}")
+    found = f"ε = {promise.epsilon:.3g} at {bound}, by Rényi differential privacy"
+    return Reason("privacy.noise_multiplier", round(promise.noise_multiplier, 4), f"{found}; {drawn}")
 
 
 def data_facts(recipe: Recipe, data: Prepared, rendered: dict[str, Rendered], renderer: Renderer) -> DataFacts:

@@ -26,10 +26,17 @@ class Rendering:
     objective: Literal["sft", "pretrain", "classify"]
 
 
-def rendering_of(recipe: Recipe, sequence_len: int | None) -> Rendering:
-    """The recipe's settings, with rows of any length where `sequence_len` is None."""
+def rendering_of(recipe: Recipe, sequence_len: int | None, split: str = "train") -> Rendering:
+    """The recipe's settings for a split, with rows of any length where `sequence_len` is None."""
     train = recipe.train
-    return Rendering(sequence_len, train.truncation, train.train_on, recipe.objective.type)
+    if split == "beside":
+        return Rendering(sequence_len, train.truncation, "all", "pretrain")
+    return Rendering(sequence_len, train.truncation, train.train_on, form_of(recipe))
+
+
+def form_of(recipe: Recipe) -> Literal["sft", "pretrain", "classify"]:
+    """What rows are rendered as: those that a teacher reads, as answers."""
+    return "sft" if recipe.objective.type == "distill" else recipe.objective.type
 
 
 def render_split(

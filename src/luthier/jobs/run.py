@@ -77,12 +77,12 @@ def _plan(ready: Ready, row: RunRow, dataset: str, only_fit: bool) -> RunPlan:
         identity=row.recipe_sha256, labels=list(ready.data.labels) if recipe.objective.type == "classify" else [],
         multi_label=ready.data.multi_label, task=_task(recipe), data=part, warnings=warnings(ready, part),
         forecast=asdict(ready.forecast), environment=environment(ready.facts.machine), command=row.command,
-        only_fit=only_fit,
+        only_fit=only_fit, privacy=asdict(ready.privacy) if ready.privacy else None,
     )  # fmt: skip
 
 
 def _task(recipe: recipes.Recipe) -> str:
-    return {"sft": "generate", "classify": "classify", "pretrain": "text"}[recipe.objective.type]
+    return {"sft": "generate", "classify": "classify", "pretrain": "text", "distill": "generate"}[recipe.objective.type]
 
 
 def _command(recipe_path: Path, overrides: Sequence[str], only_fit: bool) -> str:

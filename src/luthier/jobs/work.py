@@ -70,17 +70,17 @@ def open_work(home: Home, run_id: str, stages: Stages) -> Work:
         files = locate(recipe.base_model, home.cache("models"), stages.note, recipe.load_in_4bit)
         renderer, cache = renderer_of(files, recipe), home.cache("rendered")
         rows, rendered = {}, {}
-        for split in ("train", "validation", "test"):
+        for split in version.SPLITS:
             found = version.read(home, plan.dataset_version, split)
             if found:
-                part = render_split(renderer, found, cache, _rendering(recipe, plan.data), stages.note)
+                part = render_split(renderer, found, cache, _rendering(recipe, plan.data, split), stages.note)
                 rows[split], rendered[split] = [found[i] for i in part.kept], part
     return Work(home, plan, recipe, folder, files, rows, rendered, stages)
 
 
-def _rendering(recipe: Recipe, data: dict[str, Any]) -> Any:
+def _rendering(recipe: Recipe, data: dict[str, Any], split: str) -> Any:
     longer = data["coverage"]["longest"] > int(recipe.train.sequence_len)
-    return rendering_of(recipe, int(recipe.train.sequence_len) if longer else None)
+    return rendering_of(recipe, int(recipe.train.sequence_len) if longer else None, split)
 
 
 def _judged(work: Work, fitted: dict[str, Any]) -> dict[str, Any]:

@@ -41,6 +41,8 @@ class RunPlan:
     command: str
     only_fit: bool = False
     warnings: list[str] = field(default_factory=list)
+    privacy: dict[str, Any] | None = None
+    """What was promised about the training rows (`engine.accountant.Guarantee`)."""
 
     @property
     def settings(self) -> Recipe:

@@ -14,6 +14,7 @@ from luthier.data.batch import Batch
 from luthier.errors import ModelError
 from luthier.models.attention import Memory
 from luthier.models.families import POSITIONS_BEHIND_PADDING
+from luthier.models.losses_chunked import OfLogits, from_logits
 from luthier.models.losses_fused import AS_THEY_ARE, Finish, logits_in_chunks, token_logprobs
 
 Pooling = Literal["mean", "last"]
@@ -59,6 +60,15 @@ class Policy:
             states = self.hidden(batch)[batch.source_N]
             for rows, logits in logits_in_chunks(states, head.weight, head.bias, self.finish):
                 fn(rows, logits)
+
+    def from_logits(self, batch: Batch, fn: OfLogits) -> Tensor:
+        """`fn(rows, logits)`, one value for each of a slice of the N sources, over all of them: (N,), differentiable.
+
+        Unlike `over_vocab`, which it otherwise resembles; logits exist a chunk at a time.
+        """
+        head = self._lm_head()
+        states = self.hidden(batch)[batch.source_N]
+        return from_logits(states, head.weight, head.bias, lambda rows, logits: fn(rows, self.finish(logits)))
 
     def vocab_logits(self, hidden_BH: Tensor) -> Tensor:
         """All logits (B, V) of a few hidden states, for choosing next tokens."""

@@ -2,7 +2,7 @@
 
 from luthier.recipe.facts import DataFacts, Facts, Glimpse, MachineFacts, ModelFacts
 from luthier.recipe.load import Loaded, from_mapping, load, resolve_paths
-from luthier.recipe.methods import rehearsed, total_steps
+from luthier.recipe.methods import learnt_beside, rehearsed, replayed, total_steps
 from luthier.recipe.overrides import parse_overrides
 from luthier.recipe.plain import diff, dump_yaml, fingerprint
 from luthier.recipe.propose import propose
@@ -16,6 +16,7 @@ from luthier.recipe.types import (
     Evaluate,
     Machine,
     Objective,
+    Privacy,
     Recipe,
     Ship,
     Splits,
@@ -36,6 +37,7 @@ __all__ = [
     "MachineFacts",
     "ModelFacts",
     "Objective",
+    "Privacy",
     "Reason",
     "Recipe",
     "Resolved",
@@ -49,6 +51,7 @@ __all__ = [
     "fingerprint",
     "format_memory",
     "from_mapping",
+    "learnt_beside",
     "load",
     "parse_memory",
     "parse_overrides",
@@ -56,6 +59,7 @@ __all__ = [
     "propose",
     "reference",
     "rehearsed",
+    "replayed",
     "resolve",
     "resolve_paths",
     "total_steps",

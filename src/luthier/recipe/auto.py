@@ -8,6 +8,7 @@ from typing import Any
 
 from luthier.recipe.facts import Facts
 from luthier.recipe.methods import PASSAGES, batch_factor, epochs_for, method_of, size_factor, total_steps
+from luthier.recipe.rules import ANSWERS
 from luthier.recipe.types import Recipe
 from luthier.recipe.units import format_memory
 
@@ -122,7 +123,7 @@ def _best_metric(recipe: Recipe, facts: Facts) -> tuple[str, str]:
 def _max_new_tokens(recipe: Recipe, facts: Facts) -> tuple[int, str]:
     longest = facts.data.longest_answer_tokens
     needed = min(_up_to_8(longest + 8), facts.model.context_length)
-    if recipe.objective.type != "sft":
+    if recipe.objective.type not in ANSWERS:
         return needed, "no answer is written for this objective"
     return needed, f"the longest answer in the data has {longest:,} tokens"
 

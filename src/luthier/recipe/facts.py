@@ -62,6 +62,8 @@ class Facts:
     model: ModelFacts
     data: DataFacts
     machine: MachineFacts
+    teacher: ModelFacts | None = None
+    """The model that is imitated, where the objective has one."""
 
 
 @dataclass(frozen=True)

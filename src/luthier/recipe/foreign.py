@@ -102,7 +102,7 @@ _GROUPS: dict[str, str] = {
     "field_system": _COLUMNS,
     "train_on_inputs train_on_eos train_on_prompt completion_only_loss assistant_only_loss "
     "mask_history mask_prompt train_on_responses_only": _TURNS,
-    "stage rl trainer_type task task_type trainer": "write `objective`: `sft`, `pretrain` or `classify`",
+    "stage rl trainer_type task task_type trainer": "write `objective`: `sft`, `pretrain`, `classify` or `distill`",
     "special_tokens tokens new_special_tokens resize_vocab added_tokens_overrides": (
         "leave it out: the vocabulary stays that of `base_model`"
     ),
@@ -151,6 +151,7 @@ VALUES: dict[tuple[str, str], str] = {
         ("objective.type", other): "there is no reinforcement learning; write `sft` for rows with answers"
         for other in ("ppo", "grpo", "rloo", "gspo", "dapo")
     },
+    **{("objective.type", other): "write `distill`" for other in ("gkd", "kd", "minillm", "knowledge_distillation")},
     ("train.lr_scheduler", "warmup_stable_decay"): "write `wsd`",
     ("train.lr_scheduler", "constant_with_warmup"): "write `constant`; `train.warmup_ratio` is the warm-up",
     ("train.lr_scheduler", "cosine_with_restarts"): "write `cosine`",

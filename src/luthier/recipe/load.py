@@ -53,18 +53,24 @@ def from_mapping(given: Mapping[str, Any], where: str = "recipe") -> Recipe:
 def resolve_paths(recipe: Recipe, base: Path) -> Recipe:
     """The recipe with its relative paths made absolute, from the folder `base`.
 
-    A `hub:` or `scheme://` path is left alone, and so is a `base_model` that is no folder there. `~` is the
+    A `hub:` or `scheme://` path is left alone, and so is a model that is no folder there. `~` is the
     user's folder.
     """
-    model = base / Path(recipe.base_model).expanduser()
-    template = recipe.chat_template
+    teacher, template = recipe.objective.teacher, recipe.chat_template
+    objective = recipe.objective.model_copy(update={"teacher": teacher and _model(teacher, base)})
     return recipe.model_copy(
         update={
             "data": tuple(e.model_copy(update={"path": _absolute(e.path, base)}) for e in recipe.data),
-            "base_model": str(model.resolve()) if model.is_dir() else recipe.base_model,
+            "base_model": _model(recipe.base_model, base),
+            "objective": objective,
             "chat_template": template and _absolute(template, base),
         }
     )
+
+
+def _model(name: str, base: Path) -> str:
+    folder = base / Path(name).expanduser()
+    return str(folder.resolve()) if folder.is_dir() else name
 
 
 def _absolute(path: str, base: Path) -> str:

@@ -29,9 +29,11 @@ class Method:
 METHODS = {
     ("lora", "sft"): Method("LoRA on answers", 5e-4, 16, 150, 1, 10, rehearsal=0.05),
     ("lora", "pretrain"): Method("LoRA on text", 5e-4, 16, 150, 1, 5, rehearsal=0.05),
+    ("lora", "distill"): Method("LoRA on what a teacher says", 5e-4, 16, 150, 1, 10, rehearsal=0.05),
     ("lora", "classify"): Method("a classifier with LoRA", 2e-4, 32, 600, 3, 10),
     ("full", "sft"): Method("all weights on answers", 2e-5, 16, 150, 1, 10, rehearsal=0.05),
     ("full", "pretrain"): Method("all weights on text", 2e-5, 16, 150, 1, 5, rehearsal=0.05),
+    ("full", "distill"): Method("all weights on what a teacher says", 2e-5, 16, 150, 1, 10, rehearsal=0.05),
     ("full", "classify"): Method("a classifier with all weights", 2e-5, 32, 600, 3, 10),
     ("head", "classify"): Method("a head on a frozen trunk", 2e-3, 256, 0, 3, 3, scales=False),
     ("prefix", "sft"): Method("prefix tuning on answers", 1e-2, 16, 300, 1, 20, scales=False, rehearsal=0.05),
@@ -84,13 +86,23 @@ def rehearsed(recipe: Recipe, rows: int) -> int:
     return min(PASSAGES, round(rows * recipe.train.rehearsal))
 
 
+def learnt_beside(recipe: Recipe, rows: int) -> int:
+    """All that is learnt beside `rows` train rows of a resolved recipe: passages, and rows of earlier data."""
+    return rehearsed(recipe, rows) + replayed(recipe, rows)
+
+
+def replayed(recipe: Recipe, rows: int) -> int:
+    """Rows of earlier data learnt beside `rows` train rows."""
+    return round(rows * recipe.train.replay)
+
+
 def total_steps(recipe: Recipe, rows: int) -> int:
-    """Optimizer steps of a resolved recipe on `rows` train rows and the passages learnt beside them.
+    """Optimizer steps of a resolved recipe on `rows` train rows and what is learnt beside them.
 
     Batches run on over the end of an epoch, so each but the last is whole: ⌈rows × epochs / batch size⌉, at
     most `train.max_steps`.
     """
-    rows += rehearsed(recipe, rows)
+    rows += learnt_beside(recipe, rows)
     train = recipe.train
     assert train.num_epochs != "auto", "the recipe is not resolved"
     assert train.batch_size != "auto", "the recipe is not resolved"

@@ -9,9 +9,9 @@ from pathlib import PurePath
 from typing import Any
 
 from luthier.recipe.auto import RULES
-from luthier.recipe.facts import DataFacts, Facts
+from luthier.recipe.facts import DataFacts, Facts, ModelFacts
 from luthier.recipe.faults import Fault, refuse
-from luthier.recipe.rules import check
+from luthier.recipe.rules import ANSWERS, check
 from luthier.recipe.types import Recipe
 
 
@@ -83,8 +83,10 @@ def misfits(recipe: Recipe, facts: Facts) -> Iterator[Fault]:
             f"`classify` needs at least two labels, and the rows have {data.labels}",
             NO_LABELS,
         )
-    if objective == "sft" and data.task == "text":
+    if objective in ANSWERS and data.task == "text":
         yield Fault(("objective",), "the rows are plain text, without answers", "Write `objective: pretrain`")
+    if facts.teacher is not None:
+        yield from _teacher(recipe, model, facts.teacher)
     virtual = recipe.adapter.virtual_tokens
     if context < 1:
         what = f"`adapter.num_virtual_tokens` is {virtual}, which leaves `{model.name}` no room for rows"
@@ -103,6 +105,18 @@ def misfits(recipe: Recipe, facts: Facts) -> Iterator[Fault]:
     if recipe.machine.device == "cuda" and facts.machine.device == "cpu":
         what = "`machine.device` is `cuda`, but this machine has no CUDA device"
         yield Fault(("machine", "device"), what, "Write `auto` or `cpu`")
+
+
+def _teacher(recipe: Recipe, model: ModelFacts, teacher: ModelFacts) -> Iterator[Fault]:
+    key, longest, top = ("objective", "teacher"), recipe.train.sequence_len, recipe.objective.top_k
+    if teacher.kind == "encoder":
+        yield Fault(key, f"`{teacher.name}` is an encoder and cannot write text", "Name a model that can")
+    if longest != "auto" and longest > teacher.context_length:
+        what = f"`train.sequence_len` is {longest}, but `{teacher.name}` reads {teacher.context_length} tokens"
+        yield Fault(("train", "sequence_len"), what, f"Write at most {teacher.context_length}")
+    if top is not None and top >= min(model.vocab_size, teacher.vocab_size):
+        what = f"`objective.top_k` is {top}, but the vocabulary has {model.vocab_size} tokens"
+        yield Fault(("objective", "top_k"), what, "Write 64, or leave it out to compare the whole vocabulary")
 
 
 ONE_ANSWER = "Give rows with one answer each"

@@ -8,7 +8,8 @@ from typing import get_args
 from luthier.recipe.accepts import Key, dotted, fields
 from luthier.recipe.faults import Fault, refuse
 from luthier.recipe.foreign import VALUES
-from luthier.recipe.types import Adapter, Metric, Part, Recipe, Train
+from luthier.recipe.types import Adapter, Objective, Recipe, Train
+from luthier.recipe.values import Metric, Part
 
 
 def check(recipe: Recipe, where: str = "recipe") -> None:
@@ -23,6 +24,8 @@ def contradictions(recipe: Recipe) -> Iterator[Fault]:
     yield from _data(recipe)
     yield from _adapter(recipe)
     yield from _method(recipe)
+    yield from _earlier(recipe)
+    yield from _privacy(recipe)
     yield from _budget(recipe)
     yield from _evaluation(recipe)
     yield from _template(recipe)
@@ -60,15 +63,16 @@ def _method(recipe: Recipe) -> Iterator[Fault]:
             f"`adapter: head` trains a classifier, but `objective` is `{objective}`",
             "Write `objective: classify`, or `adapter: lora`",
         )
-    if objective != "classify":
-        for name in _changed(recipe.objective):
-            if name != "type":
-                yield _no_effect(("objective", name), "`objective: classify`")
-    if objective != "sft" and recipe.train.train_on != Train().train_on:
+    for name in _changed(recipe.objective):
+        if objective not in USED_BY.get(name, (objective,)):
+            yield _no_effect(("objective", name), " or ".join(f"`objective: {kind}`" for kind in USED_BY[name]))
+    if objective == "distill":
+        yield from _teacher(recipe.objective)
+    if objective not in ANSWERS and recipe.train.train_on != Train().train_on:
         yield _no_effect(("train", "train_on"), "`objective: sft`")
     if objective == "classify" and recipe.train.rehearsal not in ("auto", 0):
         yield _no_effect(("train", "rehearsal"), "`objective: sft` or `pretrain`")
-    if objective != "sft" and recipe.evaluate.constrain != "none":
+    if objective not in ANSWERS and recipe.evaluate.constrain != "none":
         yield _no_effect(("evaluate", "constrain"), "`objective: sft`")
 
 
@@ -94,6 +98,58 @@ def _adapter(recipe: Recipe) -> Iterator[Fault]:
             f"`adapter.target_r` is {recipe.adapter.target_r}, not below `adapter.init_r` ({recipe.adapter.init_r})",
             "Start with more ranks than are to be left",
         )
+
+
+def _teacher(objective: Objective) -> Iterator[Fault]:
+    if objective.teacher is None:
+        yield Fault(("objective", "teacher"), "`objective: distill` needs a teacher",
+                    "Write `objective: {type: distill, teacher: …}` with a model named as at `base_model`")  # fmt: skip
+    if objective.divergence != "js" and "jsd_beta" in _changed(objective):
+        yield _no_effect(("objective", "jsd_beta"), "`objective.divergence: js`")
+
+
+def _earlier(recipe: Recipe) -> Iterator[Fault]:
+    train, given = recipe.train, [index for index, entry in enumerate(recipe.data) if entry.split == "earlier"]
+    used = [name for name in ("replay", "ewc_lambda") if getattr(train, name)]
+    for name in used:
+        if not given:
+            yield Fault(("train", name), f"`train.{name}` needs earlier data", "Add an entry with `split: earlier`")
+        if recipe.objective.type not in TEXT:
+            yield _no_effect(("train", name), "`objective: sft` or `pretrain`")
+    text = [index for index, entry in enumerate(recipe.data) if entry.split == "beside"]
+    if bool(text) != bool(recipe.objective.beside):
+        key = ("data", text[0], "split") if text else ("objective", "beside")
+        needs = "`objective.beside`, its weight," if text else "a data entry with `split: beside`"
+        yield _no_effect(key, needs)
+    if given and not used:
+        yield _no_effect(("data", given[0], "split"), "`train.replay` or `train.ewc_lambda`")
+
+
+def _privacy(recipe: Recipe) -> Iterator[Fault]:
+    asked, objective = recipe.privacy, recipe.objective
+    if not asked.wanted:
+        for name in _changed(asked):
+            yield _no_effect(("privacy", name), "`privacy.target_epsilon`")
+        return
+    if None not in (asked.target_epsilon, asked.noise_multiplier):
+        yield Fault(("privacy", "noise_multiplier"), "`privacy.noise_multiplier` contradicts `privacy.target_epsilon`",
+                    "Keep one: each follows from the other")  # fmt: skip
+    if objective.type not in PRIVATE:
+        yield Fault(("privacy",), f"`objective: {objective.type}` compares rows, so no row has a gradient of its own",
+                    "Leave `privacy` out")  # fmt: skip
+    if not recipe.train.max_grad_norm:
+        yield Fault(("train", "max_grad_norm"), "`privacy` needs a bound on each row's gradient",
+                    "Write a number above 0, such as 1.0")  # fmt: skip
+    if objective.class_weights == "balanced":
+        yield Fault(("objective", "class_weights"), "`balanced` counts the private rows",
+                    "Write the weight of each class, or leave it out")  # fmt: skip
+    if objective.beside:
+        yield Fault(("objective", "beside"), "text that is learnt beside private rows would not be private",
+                    "Leave it or `privacy` out, or give it as rows")  # fmt: skip
+    for name in ("replay", "ewc_lambda"):
+        if getattr(recipe.train, name):
+            yield Fault(("train", name), f"earlier rows count more than once in `train.{name}`, which is not private",
+                        "Leave it or `privacy` out, or give them as rows")  # fmt: skip
 
 
 def _budget(recipe: Recipe) -> Iterator[Fault]:
@@ -127,8 +183,21 @@ READ_BY: dict[str, tuple[str, ...]] = {
     "num_virtual_tokens": ("prefix", "prompt"),
 }
 """Which adapters read a key of the section; those that are not listed, LoRA alone."""
+ANSWERS = ("sft", "distill")
+"""Objectives that learn answers."""
+TEXT = ("sft", "pretrain", "distill")
+"""Objectives that learn text."""
+PRIVATE = ("sft", "pretrain", "classify", "distill")
+"""Objectives in which each row has a loss of its own."""
+USED_BY = {
+    **dict.fromkeys(("class_weights", "label_smoothing"), ("classify",)),
+    "beside": ("sft", "pretrain", "distill"),
+    **dict.fromkeys(("teacher", "divergence", "jsd_beta", "temperature", "top_k"), ("distill",)),
+}
+"""Which objectives read a key of the section."""
 CLASSIFY = ("accuracy", "macro_f1")
-MEASURED: dict[str, tuple[str, ...]] = {"classify": CLASSIFY, "pretrain": ("nll",), "sft": get_args(Metric)}
+MEASURED: dict[str, tuple[str, ...]] = {"classify": CLASSIFY, "pretrain": ("nll",), "sft": get_args(Metric),
+                                       "distill": get_args(Metric)}  # fmt: skip
 
 
 def _evaluation(recipe: Recipe) -> Iterator[Fault]:

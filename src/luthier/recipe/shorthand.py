@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from os import PathLike, fspath
 from typing import Any
 
-SECTIONS = ("adapter", "objective", "splits", "curate", "train", "evaluate", "ship", "machine")
+SECTIONS = ("adapter", "objective", "splits", "curate", "train", "privacy", "evaluate", "ship", "machine")
 
 
 def expand(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,58 +6,28 @@ Key names are the field's standard ones. A key exists only if some code reads it
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from luthier.recipe.shorthand import expand
-from luthier.recipe.units import parse_memory, parse_time
-
-
-@dataclass(frozen=True)
-class Takes:
-    """What a checked text looks like, in the words of an error message."""
-
-    words: str
-
-
-def _checked_time(text: str) -> str:
-    parse_time(text)
-    return text
-
-
-def _checked_memory(text: str) -> str:
-    parse_memory(text)
-    return text
-
-
-Auto = Literal["auto"]
-Positive = Annotated[int, Field(gt=0, strict=True)]
-Count = Annotated[int, Field(ge=0, strict=True)]
-Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
-Fraction = Annotated[float, Field(ge=0, lt=1, strict=True)]
-Above0 = Annotated[float, Field(gt=0, strict=True)]
-AtLeast0 = Annotated[float, Field(ge=0, strict=True)]
-Switch = Annotated[bool, Field(strict=True)]
-Text = Annotated[str, Field(min_length=1)]
-Name = Annotated[
-    str,
-    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"),
-    Takes("a name of at most 100 letters, digits, `.`, `_` and `-`, such as `tickets`"),
-]
-Time = Annotated[str, AfterValidator(_checked_time), Takes("a time such as `90s`, `30m` or `1h30m`")]
-Memory = Annotated[str, AfterValidator(_checked_memory), Takes("an amount such as `8GB` or `512MB`")]
-Metric = Literal["exact_match", "json_match", "accuracy", "macro_f1", "nll"]
-DataType = Literal[
-    "auto", "chat", "sharegpt", "alpaca", "prompt_completion", "text", "preference", "kto", "classification"
-]
-
-
-class Part(BaseModel):
-    """Base of all recipe sections: frozen, and unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+from luthier.recipe.values import (
+    Above0,
+    AtLeast0,
+    Auto,
+    Count,
+    DataType,
+    Fraction,
+    Memory,
+    Metric,
+    Name,
+    Part,
+    Positive,
+    Seed,
+    Switch,
+    Text,
+    Time,
+)
 
 
 class DataEntry(Part):
@@ -67,8 +37,9 @@ class DataEntry(Part):
     """A file, a folder, or `hub:owner/name`; relative paths are taken from the recipe's folder."""
     type: DataType = "auto"
     """The format of the rows; `auto` detects it from the first rows and says so."""
-    split: Literal["train", "validation", "test"] = "train"
-    """Which split the rows belong to; what is missing is cut from `train`."""
+    split: Literal["train", "validation", "test", "earlier", "beside"] = "train"
+    """Which split the rows belong to; what is missing is cut from `train`. `earlier`: data that was learnt before this
+    run, for `train.replay` and `train.ewc_lambda`; `beside`: plain text to learn as well, for `objective.beside`."""
     weight: Above0 = 1.0
     """How much each row of this source counts in the loss."""
     group: Text | None = None
@@ -163,12 +134,28 @@ class Adapter(Part):
 class Objective(Part):
     """How a batch is scored."""
 
-    type: Literal["sft", "pretrain", "classify"] = "sft"
-    """`sft`: answer tokens; `pretrain`: all tokens; `classify`: one label, or several, per row."""
+    type: Literal["sft", "pretrain", "classify", "distill"] = "sft"
+    """`sft`: answer tokens; `pretrain`: all tokens; `classify`: one label, or several, per row; `distill`: what a
+    teacher says about each answer token."""
     class_weights: Literal["none", "balanced"] | dict[str, Above0] = "none"
     """`classify` only: weight of each class; `balanced` is n / (classes × n of the class)."""
     label_smoothing: Fraction = 0.0
     """`classify` only: probability mass spread over all classes."""
+    teacher: Text | None = None
+    """`distill` only, required: the model that is imitated, named like `base_model`; it has the same tokenizer."""
+    divergence: Literal["forward_kl", "reverse_kl", "js"] = "forward_kl"
+    """`distill` only: KL(teacher ‖ policy), KL(policy ‖ teacher), or the Jensen-Shannon divergence."""
+    jsd_beta: Annotated[float, Field(gt=0, lt=1, strict=True)] = 0.5
+    """`divergence: js` only: the teacher's share of the mixture that both are compared with."""
+    temperature: Above0 = 1.0
+    """`distill` only: what logits of teacher and policy are divided by; the loss is multiplied by its square."""
+    top_k: Positive | None = None
+    """`distill` only: compare the teacher's so many likeliest tokens and one bucket for all others. They are computed
+    once and kept on disk, and the teacher need not be loaded again. By default, the whole vocabulary of a live one."""
+
+    beside: AtLeast0 = 0.0
+    """Where text is learnt: how much the plain text of data entries with `split: beside` counts as a second objective,
+    learnt whole as by `pretrain`."""
 
 
 class Train(Part):
@@ -195,7 +182,7 @@ class Train(Part):
     adam_epsilon: Above0 = 1e-8
     """AdamW's epsilon."""
     max_grad_norm: AtLeast0 = 1.0
-    """The gradient's global norm is clipped to this; 0 turns clipping off."""
+    """The gradient's global norm is clipped to this; 0 turns clipping off. With `privacy`, that of each row's own."""
     sequence_len: Auto | Positive = "auto"
     """The longest row in tokens."""
     truncation: Literal["error", "drop", "right"] = "error"
@@ -204,6 +191,10 @@ class Train(Part):
     """Which turns are learnt: every assistant turn, the last one, or every token."""
     rehearsal: Auto | Fraction = "auto"
     """General passages learnt beside the rows, as a share of their number, so that less is forgotten; 0 for none."""
+    replay: AtLeast0 = 0.0
+    """Rows of the data entries with `split: earlier` learnt beside the others, as a share of their number."""
+    ewc_lambda: AtLeast0 = 0.0
+    """How strongly weights that the rows with `split: earlier` depend on are held where they were (EWC); 0 for not."""
     early_stopping_patience: Positive | None = None
     """Stop when `metric_for_best_model` has not improved for this many evaluations."""
     metric_for_best_model: Literal["auto", "nll", "accuracy", "macro_f1"] = "auto"
@@ -218,6 +209,24 @@ class Train(Part):
     """A budget in the currency of `machine.price_per_hour`."""
     seed: Seed = 0
     """Decides initial adapter weights and the order of rows."""
+
+
+class Privacy(Part):
+    """Differential privacy of the training rows (DP-SGD): on where ε or the noise is given."""
+
+    target_epsilon: Above0 | None = None
+    """ε: how much a single row may change what is learnt; the noise that this takes is computed. 8 is customary."""
+    noise_multiplier: Above0 | None = None
+    """Instead of ε: the standard deviation of the noise, as a multiple of `train.max_grad_norm`."""
+    target_delta: Annotated[float, Field(gt=0, lt=1, strict=True)] = 1e-5
+    """δ: the probability with which ε may be exceeded; below one over the number of rows."""
+    noise_seed: Seed | None = None
+    """Decides draws and noise. By default a secret of the run, without which neither can be repeated or undone."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether gradients are private."""
+        return self.target_epsilon is not None or self.noise_multiplier is not None
 
 
 class Evaluate(Part):
@@ -290,6 +299,7 @@ class Recipe(Part):
     splits: Splits = Splits()
     curate: Curate = Curate()
     train: Train = Train()
+    privacy: Privacy = Privacy()
     evaluate: Evaluate = Evaluate()
     ship: Ship = Ship()
     machine: Machine = Machine()

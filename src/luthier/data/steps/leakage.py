@@ -10,7 +10,7 @@ from luthier.data.steps.reject import Reject
 from luthier.errors import DataError
 
 STEP = "leakage"
-GUARDED = (("validation", ("test",)), ("train", ("test", "validation")))
+GUARDED = (("validation", ("test",)), *((name, ("test", "validation")) for name in ("train", "earlier", "beside")))
 """Which split loses a row, and to which: a test row always stays."""
 
 
@@ -27,7 +27,7 @@ def leakage(
     for loser, keepers in GUARDED:
         for keeper in keepers:
             held = {input_key(example): example.row_id for example in clean[keeper]}
-            found = [(example, held.get(input_key(example))) for example in clean[loser]] if held else []
+            found = [(example, held.get(input_key(example))) for example in clean.get(loser, ())] if held else []
             dropped = [(example, other) for example, other in found if other is not None]
             if dropped and action == "error":
                 raise _refuse(dropped, loser, keeper)

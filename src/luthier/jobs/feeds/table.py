@@ -4,11 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from luthier.jobs.feeds.beside import beside
 from luthier.jobs.feeds.classes import classes
 from luthier.jobs.feeds.feed import Feed
+from luthier.jobs.feeds.held import held
 from luthier.jobs.feeds.language import language
+from luthier.jobs.feeds.private import private
+from luthier.jobs.feeds.teacher import imitation
 from luthier.jobs.workbench import Work
 from luthier.models.policy import Policy
 
-TABLE: dict[str, Callable[[Work, Policy], Feed]] = {"sft": language, "pretrain": language, "classify": classes}
+TABLE: dict[str, Callable[[Work, Policy], Feed]] = {
+    "sft": language,
+    "pretrain": language,
+    "classify": classes,
+    "distill": imitation,
+}
 """objective → (what the run works with, the policy at step 0) → its feed."""
+
+
+def feed_of(work: Work, policy: Policy) -> Feed:
+    """The feed of the run's objective, with what else the recipe asks of its steps."""
+    feed = TABLE[work.recipe.objective.type](work, policy)
+    if work.recipe.objective.beside:
+        feed = beside(work, policy, feed)
+    if work.recipe.train.ewc_lambda:
+        feed = held(work, policy, feed)
+    return feed if work.plan.privacy is None else private(work, feed)

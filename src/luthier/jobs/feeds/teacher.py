@@ -1,0 +1,32 @@
+"""Answers, and what a teacher says about them: live, or once and from disk ever after."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from luthier.data.stream import with_targets
+from luthier.jobs.feeds.feed import Feed
+from luthier.jobs.feeds.language import fed, learnt_rows, packs
+from luthier.jobs.workbench import Work
+from luthier.models.load import load_base
+from luthier.models.locate import locate
+from luthier.models.policy import Policy
+from luthier.models.teacher import Likeliest, taught
+from luthier.objectives import TABLE
+
+
+def imitation(work: Work, policy: Policy) -> Feed:
+    """The feed of answers with a teacher, or, with `objective.top_k`, with its likeliest tokens in the batches."""
+    settings, rows, build = work.recipe.objective, learnt_rows(work), TABLE["distill"]
+    files = locate(str(settings.teacher), work.home.cache("models"), work.stages.note)
+    load = partial(load_base, files, work.device)
+    vocabulary = min(int(config["vocab_size"]) for config in (files.config, work.files.config))
+    make = packs(work, policy, rows)
+    if settings.top_k is None:
+        with work.stages.stage("load the teacher"):
+            return fed(work, make, len(rows), build(settings, False, teacher=load(), vocabulary=vocabulary))
+    how = Likeliest(settings.top_k, settings.temperature, vocabulary)
+    with work.stages.stage("ask the teacher") as progress:
+        budget = int(work.plan.forecast["micro_batch_tokens"])
+        said = taught(load, rows, how, files.sha256, work.home.cache("teachers"), budget, progress)
+    return fed(work, with_targets(make, rows, said), len(rows), build(settings, False, vocabulary=vocabulary))
