@@ -19,7 +19,7 @@ from luthier.evaluate.scorers import score
 from luthier.evaluate.scores import Answer, Scores
 from luthier.evaluate.solvers import generate, likelihood, shown_examples
 from luthier.jobs.prepare import renderer_of
-from luthier.jobs.rows import Rendering, render_split
+from luthier.jobs.rows import Rendering, form_of, render_split
 from luthier.jobs.workbench import Work
 from luthier.models.load import load_base
 from luthier.models.policy import Policy
@@ -119,7 +119,7 @@ def language_answers(
     rows = [shown_examples(row, own) if own else row for row, own in zip(tests, shots, strict=True)]
     train = work.recipe.train
     length = work.files.context_length if any(shots) else int(train.sequence_len)
-    rendering = Rendering(length, "right", "last" if any(shots) else train.train_on, work.recipe.objective.type)
+    rendering = Rendering(length, "right", "last" if any(shots) else train.train_on, form_of(work.recipe))
     rendered = render_split(renderer, rows, work.home.cache("rendered"), rendering, work.stages.note)
     likely = likelihood(policy, rendered, int(work.plan.forecast["micro_batch_tokens"]), progress)
     by_row = dict(zip(rendered.row_ids, likely, strict=True))

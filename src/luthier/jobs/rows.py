@@ -11,7 +11,7 @@ from typing import Literal
 from luthier.data.example import Example
 from luthier.data.render import Renderer, render_cached
 from luthier.data.rendered import Rendered
-from luthier.recipe import Recipe
+from luthier.recipe import ON_POLICY, Recipe
 
 SECONDS_BETWEEN_NOTES = 2
 
@@ -29,7 +29,12 @@ class Rendering:
 def rendering_of(recipe: Recipe, sequence_len: int | None) -> Rendering:
     """The recipe's settings, with rows of any length where `sequence_len` is None."""
     train = recipe.train
-    return Rendering(sequence_len, train.truncation, train.train_on, recipe.objective.type)
+    return Rendering(sequence_len, train.truncation, train.train_on, form_of(recipe))
+
+
+def form_of(recipe: Recipe) -> Literal["sft", "pretrain", "classify"]:
+    """What rows are rendered as: where answers are sampled, those of the data are references, laid out as answers."""
+    return "sft" if recipe.objective.type in ON_POLICY else recipe.objective.type  # type: ignore[return-value]
 
 
 def render_split(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,9 +23,11 @@ Allowed = Callable[[int, list[int]], Sequence[int]]
 def sample(
     policy: Policy, prompts: Sequence[Sequence[int]], *, max_new_tokens: int, stop_ids: Sequence[int],
     temperature: float = 0.0, allowed: Allowed | None = None, batch_size: int = 128, seed: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    keep_stop: bool = False, progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[list[int]]:  # fmt: skip
-    """Continue each prompt until a stop id (not included) or `max_new_tokens`; greedy at temperature 0.
+    """Continue each prompt until a stop id or `max_new_tokens`; greedy at temperature 0.
+
+    The stop id counts among the new tokens, and is part of the answer only with `keep_stop`.
 
     `allowed` restricts what may come next, row by row. Rows of like length are decoded together, at most `batch_size`;
     the answers come back in the order of the prompts. The caller checks that prompts fit the context.
@@ -37,7 +40,8 @@ def sample(
         while done < len(order):
             room = len(prompts[order[done]]) + max_new_tokens
             numbers = order[done : done + max(1, min(batch_size, MEMORY_TOKENS // room))]
-            _decode_batch(policy, prompts, numbers, answers, max_new_tokens, set(stop_ids), temperature, allowed, draw)
+            choose = partial(_choose, answers=answers, temperature=temperature, allowed=allowed, draw=draw)
+            _decode_batch(policy, prompts, numbers, answers, max_new_tokens, set(stop_ids), keep_stop, choose)
             done += len(numbers)
             progress(done, len(prompts))
     return answers
@@ -45,7 +49,7 @@ def sample(
 
 def _decode_batch(
     policy: Policy, prompts: Sequence[Sequence[int]], numbers: list[int], answers: list[list[int]],
-    max_new_tokens: int, stops: set[int], temperature: float, allowed: Allowed | None, draw: torch.Generator,
+    max_new_tokens: int, stops: set[int], keep_stop: bool, choose: Callable[[Tensor, list[int]], list[int]],
 ) -> None:  # fmt: skip
     batch = pack([Row(np.asarray(prompts[i]), np.zeros(len(prompts[i])), i) for i in numbers], share_prefix=True).to(
         policy.device
@@ -55,9 +59,9 @@ def _decode_batch(
     hidden = policy.hidden(batch, memory=memory)[batch.last_R]
     live = list(numbers)
     for step in range(max_new_tokens):
-        chosen = _choose(policy.vocab_logits(hidden), live, answers, temperature, allowed, draw)
+        chosen = choose(policy.vocab_logits(hidden), live)
         open_rows = [row for row, token in enumerate(chosen) if token not in stops]
-        for row in open_rows:
+        for row in range(len(live)) if keep_stop else open_rows:
             answers[live[row]].append(chosen[row])
         if not open_rows or step == max_new_tokens - 1:
             return

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from luthier.objectives.classify import classify, classify_multi, rows
+from luthier.objectives.policy_gradient import policy_gradient, terms
 from luthier.objectives.scored import Objective, tokens
 from luthier.objectives.sft import sft
 from luthier.recipe.types import Objective as Settings
@@ -19,8 +20,18 @@ def _classify(settings: Settings, multi_label: bool) -> Objective:
     return Objective(partial(score, label_smoothing=settings.label_smoothing), {"cross_entropy": rows})
 
 
+def _policy_gradient(settings: Settings, multi_label: bool) -> Objective:
+    vf_coef = settings.vf_coef if settings.type == "ppo" else 0.0
+    score = partial(policy_gradient, epsilon=settings.epsilon, kl_coef=settings.kl_coef, vf_coef=vf_coef,
+                    temperature=settings.temperature)  # fmt: skip
+    count = rows if settings.loss_type == "dr_grpo" else tokens
+    return Objective(score, terms(count, settings.kl_coef, vf_coef))
+
+
 TABLE: dict[str, Build] = {
     "sft": lambda settings, multi_label: Objective(sft, {"nll": tokens}),
     "pretrain": lambda settings, multi_label: Objective(sft, {"nll": tokens}),
     "classify": _classify,
+    "grpo": _policy_gradient,
+    "ppo": _policy_gradient,
 }

@@ -2,7 +2,7 @@
 
 from luthier.recipe.facts import DataFacts, Facts, Glimpse, MachineFacts, ModelFacts
 from luthier.recipe.load import Loaded, from_mapping, load, resolve_paths
-from luthier.recipe.methods import rehearsed, total_steps
+from luthier.recipe.methods import ON_POLICY, rehearsed, total_steps
 from luthier.recipe.overrides import parse_overrides
 from luthier.recipe.plain import diff, dump_yaml, fingerprint
 from luthier.recipe.propose import propose
@@ -24,6 +24,7 @@ from luthier.recipe.types import (
 from luthier.recipe.units import format_memory, parse_memory, parse_time
 
 __all__ = [
+    "ON_POLICY",
     "Adapter",
     "Curate",
     "DataEntry",

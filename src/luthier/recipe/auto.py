@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from luthier.recipe.facts import Facts
-from luthier.recipe.methods import PASSAGES, batch_factor, epochs_for, method_of, size_factor, total_steps
+from luthier.recipe.methods import ON_POLICY, PASSAGES, batch_factor, epochs_for, method_of, size_factor, total_steps
 from luthier.recipe.types import Recipe
 from luthier.recipe.units import format_memory
 
@@ -53,6 +53,8 @@ def _num_epochs(recipe: Recipe, facts: Facts) -> tuple[float, str]:
 
 def _rehearsal(recipe: Recipe, facts: Facts) -> tuple[float, str]:
     share, rows = method_of(recipe).rehearsal, facts.data.rows["train"]
+    if recipe.objective.type in ON_POLICY:
+        return 0.0, "only the model's own answers are learnt"
     if not share:
         return 0.0, f"{method_of(recipe).title} writes no text that could be forgotten"
     count = min(PASSAGES, round(rows * share))
@@ -105,6 +107,8 @@ def _metrics(recipe: Recipe, facts: Facts) -> tuple[tuple[str, ...], str]:
     if recipe.objective.type == "pretrain":
         return ("nll",), "plain text has no answers to compare"
     longest = facts.data.longest_answer_tokens
+    if recipe.objective.type in ON_POLICY and recipe.objective.reward in ("exact_match", "json_match"):
+        return (recipe.objective.reward,), "it is what is rewarded"
     if facts.data.answers_are_json:
         return ("json_match",), "every answer in the data is a JSON object"
     if longest <= SHORT_ANSWER:
@@ -116,13 +120,15 @@ def _best_metric(recipe: Recipe, facts: Facts) -> tuple[str, str]:
     first = recipe.evaluate.metrics[0]
     if recipe.objective.type == "classify":
         return first, f"{first} decides the verdict"
+    if recipe.objective.type in ON_POLICY:
+        return "reward", "it is what is learnt"
     return "nll", "it needs no answers to be written during training"
 
 
 def _max_new_tokens(recipe: Recipe, facts: Facts) -> tuple[int, str]:
     longest = facts.data.longest_answer_tokens
     needed = min(_up_to_8(longest + 8), facts.model.context_length)
-    if recipe.objective.type != "sft":
+    if recipe.objective.type not in ("sft", *ON_POLICY):
         return needed, "no answer is written for this objective"
     return needed, f"the longest answer in the data has {longest:,} tokens"
 

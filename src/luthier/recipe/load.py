@@ -16,7 +16,7 @@ from luthier.recipe.faults import faults_of, refuse
 from luthier.recipe.overrides import apply, parse_overrides
 from luthier.recipe.rules import contradictions
 from luthier.recipe.shorthand import expand
-from luthier.recipe.types import Recipe
+from luthier.recipe.types import Objective, Recipe
 
 
 class Loaded(NamedTuple):
@@ -63,8 +63,17 @@ def resolve_paths(recipe: Recipe, base: Path) -> Recipe:
             "data": tuple(e.model_copy(update={"path": _absolute(e.path, base)}) for e in recipe.data),
             "base_model": str(model.resolve()) if model.is_dir() else recipe.base_model,
             "chat_template": template and _absolute(template, base),
+            "objective": _rewarded(recipe.objective, base),
         }
     )
+
+
+def _rewarded(objective: Objective, base: Path) -> Objective:
+    """The objective with an absolute path in a reward that is a function of a file."""
+    file, colon, name = objective.reward.rpartition(":")
+    if not file.endswith(".py"):
+        return objective
+    return objective.model_copy(update={"reward": _absolute(file, base) + colon + name})
 
 
 def _absolute(path: str, base: Path) -> str:

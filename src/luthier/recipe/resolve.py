@@ -11,6 +11,7 @@ from typing import Any
 from luthier.recipe.auto import RULES
 from luthier.recipe.facts import DataFacts, Facts
 from luthier.recipe.faults import Fault, refuse
+from luthier.recipe.methods import ON_POLICY
 from luthier.recipe.rules import check
 from luthier.recipe.types import Recipe
 
@@ -83,7 +84,7 @@ def misfits(recipe: Recipe, facts: Facts) -> Iterator[Fault]:
             f"`classify` needs at least two labels, and the rows have {data.labels}",
             NO_LABELS,
         )
-    if objective == "sft" and data.task == "text":
+    if objective in ("sft", *ON_POLICY) and data.task == "text":
         yield Fault(("objective",), "the rows are plain text, without answers", "Write `objective: pretrain`")
     if length != "auto" and length > context:
         what = f"`train.sequence_len` is {length}, but `{model.name}` reads {context} tokens"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import get_args
 
 from luthier.recipe.accepts import Key, dotted, fields
 from luthier.recipe.faults import Fault, refuse
 from luthier.recipe.foreign import VALUES
-from luthier.recipe.types import Adapter, Metric, Part, Recipe, Train
+from luthier.recipe.methods import ON_POLICY
+from luthier.recipe.types import Adapter, Metric, Objective, Part, Recipe, Train
 
 
 def check(recipe: Recipe, where: str = "recipe") -> None:
@@ -63,16 +64,28 @@ def _method(recipe: Recipe) -> Iterator[Fault]:
         if adapter not in READ_BY.get(name, ("lora",)):
             needs = " or ".join(f"`adapter: {kind}`" for kind in READ_BY.get(name, ("lora",)))
             yield _no_effect(("adapter", name), needs)
-    if objective != "classify":
-        for name in _changed(recipe.objective):
-            if name != "type":
-                yield _no_effect(("objective", name), "`objective: classify`")
+    for name in _changed(recipe.objective):
+        if objective not in LEARNT_BY.get(name, ON_POLICY):
+            needs = " or ".join(f"`objective: {kind}`" for kind in sorted(LEARNT_BY.get(name, ON_POLICY)))
+            yield _no_effect(("objective", name), needs)
+    if objective in ON_POLICY:
+        yield from _sampled(recipe)
     if objective != "sft" and recipe.train.train_on != Train().train_on:
         yield _no_effect(("train", "train_on"), "`objective: sft`")
-    if objective == "classify" and recipe.train.rehearsal not in ("auto", 0):
+    if objective not in ("sft", "pretrain") and recipe.train.rehearsal not in ("auto", 0):
         yield _no_effect(("train", "rehearsal"), "`objective: sft` or `pretrain`")
-    if objective != "sft" and recipe.evaluate.constrain != "none":
-        yield _no_effect(("evaluate", "constrain"), "`objective: sft`")
+    if objective not in ("sft", *ON_POLICY) and recipe.evaluate.constrain != "none":
+        yield _no_effect(("evaluate", "constrain"), "an objective that writes answers")
+
+
+def _sampled(recipe: Recipe) -> Iterator[Fault]:
+    """What answers that are sampled from the policy do not allow."""
+    if recipe.objective.type == "grpo" and recipe.objective.num_generations < 2:
+        what = "`grpo` compares the answers to one prompt, and `objective.num_generations` is 1"
+        yield Fault(("objective", "num_generations"), what, "Write at least 2, or `objective: ppo`")
+    if recipe.adapter.lora_dropout:
+        what = "with `adapter.lora_dropout`, answers would be sampled from another policy than the one that learns"
+        yield Fault(("adapter", "lora_dropout"), what, "Leave it out")
 
 
 def _budget(recipe: Recipe) -> Iterator[Fault]:
@@ -94,8 +107,17 @@ def _budget(recipe: Recipe) -> Iterator[Fault]:
 READ_BY: dict[str, tuple[str, ...]] = {"type": get_args(Adapter.model_fields["type"].annotation),
                                         "num_layers": ("lora", "full")}  # fmt: skip
 """Which adapters read a key of the section; those that are not listed, LoRA alone."""
+LEARNT_BY: dict[str, Collection[str]] = {
+    "type": get_args(Objective.model_fields["type"].annotation), "class_weights": ("classify",),
+    "label_smoothing": ("classify",), "loss_type": ("grpo",), "scale_rewards": ("grpo",), "gamma": ("ppo",),
+    "lam": ("ppo",), "vf_coef": ("ppo",),
+}  # fmt: skip
+"""Which objectives read a key of the section; those that are not listed, the ones that sample answers."""
 CLASSIFY = ("accuracy", "macro_f1")
-MEASURED: dict[str, tuple[str, ...]] = {"classify": CLASSIFY, "pretrain": ("nll",), "sft": get_args(Metric)}
+MEASURED: dict[str, tuple[str, ...]] = {"classify": CLASSIFY, "pretrain": ("nll",)}
+"""What the held-out rows are measured by; every metric where an objective is not listed."""
+VALIDATED: dict[str, tuple[str, ...]] = {"classify": CLASSIFY, **dict.fromkeys(sorted(ON_POLICY), ("reward",))}
+"""What the validation rows are measured by; `nll` where an objective is not listed."""
 
 
 def _evaluation(recipe: Recipe) -> Iterator[Fault]:
@@ -104,12 +126,13 @@ def _evaluation(recipe: Recipe) -> Iterator[Fault]:
         recipe.evaluate.metrics,
         recipe.train.metric_for_best_model,
     )
-    allowed = MEASURED[objective]
+    allowed = MEASURED.get(objective, get_args(Metric))
     for index, metric in enumerate(metrics if metrics != "auto" else ()):
         if metric not in allowed:
             yield _not_measured(("evaluate", "metrics", index), metric, objective, allowed)
-    if best in CLASSIFY and objective != "classify":
-        yield _not_measured(("train", "metric_for_best_model"), best, objective, ("nll",))
+    validated = VALIDATED.get(objective, ("nll",))
+    if best not in ("auto", *validated):
+        yield _not_measured(("train", "metric_for_best_model"), best, objective, validated)
     for name in ("metrics", "baselines"):
         listed = getattr(recipe.evaluate, name)
         if listed != "auto" and len(set(listed)) < len(listed):

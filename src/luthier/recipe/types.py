@@ -141,12 +141,36 @@ class Adapter(Part):
 class Objective(Part):
     """How a batch is scored."""
 
-    type: Literal["sft", "pretrain", "classify"] = "sft"
-    """`sft`: answer tokens; `pretrain`: all tokens; `classify`: one label, or several, per row."""
+    type: Literal["sft", "pretrain", "classify", "grpo", "ppo"] = "sft"
+    """`sft`: answer tokens; `pretrain`: all tokens; `classify`: one label, or several, per row; `grpo`, `ppo`: answers
+    that the model samples, by the reward they earn."""
     class_weights: Literal["none", "balanced"] | dict[str, Above0] = "none"
     """`classify` only: weight of each class; `balanced` is n / (classes × n of the class)."""
     label_smoothing: Fraction = 0.0
     """`classify` only: probability mass spread over all classes."""
+    reward: Text = "exact_match"
+    """`grpo`, `ppo`: what an answer earns: `exact_match`, `json_match`, or a function, `module:name` or `file.py:name`."""
+    num_generations: Positive = 8
+    """`grpo`, `ppo`: answers sampled for each prompt; `train.batch_size` counts prompts."""
+    num_iterations: Positive = 1
+    """`grpo`, `ppo`: optimizer steps on the same answers before new ones are sampled."""
+    temperature: Above0 = 1.0
+    """`grpo`, `ppo`: the temperature at which answers are sampled and learnt."""
+    epsilon: Above0 = 0.2
+    """`grpo`, `ppo`: how far the probability of a token may move from when it was drawn before its gain is clipped."""
+    kl_coef: AtLeast0 = 0.0
+    """`grpo`, `ppo`: the weight of the penalty on the distance from the policy at step 0 (`beta` in TRL's GRPO)."""
+    loss_type: Literal["grpo", "dapo", "dr_grpo"] = "dapo"
+    """`grpo` only: every answer counts the same (`grpo`), every token (`dapo`), or every token over the longest answer
+    allowed (`dr_grpo`)."""
+    scale_rewards: Switch = True
+    """`grpo` only: measure an answer's advantage in standard deviations among the answers to its prompt."""
+    gamma: Annotated[float, Field(gt=0, le=1, strict=True)] = 1.0
+    """`ppo` only: what a reward one token later is worth."""
+    lam: Annotated[float, Field(ge=0, le=1, strict=True)] = 0.95
+    """`ppo` only: λ of the generalised advantage estimate."""
+    vf_coef: Above0 = 0.1
+    """`ppo` only: the weight of the value head's loss."""
 
 
 class Train(Part):
@@ -184,7 +208,7 @@ class Train(Part):
     """General passages learnt beside the rows, as a share of their number, so that less is forgotten; 0 for none."""
     early_stopping_patience: Positive | None = None
     """Stop when `metric_for_best_model` has not improved for this many evaluations."""
-    metric_for_best_model: Literal["auto", "nll", "accuracy", "macro_f1"] = "auto"
+    metric_for_best_model: Literal["auto", "nll", "accuracy", "macro_f1", "reward"] = "auto"
     """The validation metric that decides which checkpoint is best."""
     eval_steps: Auto | Positive = "auto"
     """Steps between evaluations on the validation split."""

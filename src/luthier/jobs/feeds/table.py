@@ -7,8 +7,15 @@ from collections.abc import Callable
 from luthier.jobs.feeds.classes import classes
 from luthier.jobs.feeds.feed import Feed
 from luthier.jobs.feeds.language import language
+from luthier.jobs.feeds.rollouts import rollouts
 from luthier.jobs.workbench import Work
 from luthier.models.policy import Policy
 
-TABLE: dict[str, Callable[[Work, Policy], Feed]] = {"sft": language, "pretrain": language, "classify": classes}
+TABLE: dict[str, Callable[[Work, Policy], Feed]] = {
+    "sft": language,
+    "pretrain": language,
+    "classify": classes,
+    "grpo": rollouts,
+    "ppo": rollouts,
+}
 """objective → (what the run works with, the policy at step 0) → its feed."""
