@@ -8,16 +8,19 @@ A change of these numbers is a change of what is learnt: it must be meant. To wr
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from factory import write_tiny_bert, write_tiny_llama
-from policies import LABELS, files_of, language_rows
+from policies import LABELS, batch_maker, drawn_columns, files_of, language_rows
 
+from luthier.data.batch import Batch
 from luthier.data.forest import Row
-from luthier.data.stream import Stream, packed
+from luthier.data.stream import MakeBatches, Stream, packed
 from luthier.engine.checkpoint import Checkpoints
 from luthier.engine.loop import train
 from luthier.engine.plan import Plan
@@ -25,7 +28,7 @@ from luthier.engine.report import Report
 from luthier.models.load import make_policy
 from luthier.models.policy import Policy
 from luthier.objectives import TABLE
-from luthier.recipe import Adapter, Objective, Train
+from luthier.recipe import ON_POLICY, Adapter, Objective, Train
 
 GOLDEN = Path(__file__).with_name("losses.json")
 STEPS, BATCH, ROWS = 6, 4, 10
@@ -54,6 +57,8 @@ CASES = {
     "classify, lora on a decoder": Case("classify", "llama", "lora", 1e-2),
     "classify, several labels, head": Case("classify", "bert", "head", 1e-1, multi_label=True),
     "classify, several labels, full": Case("classify", "bert", "full", 1e-3, multi_label=True),
+    "grpo, lora": Case("grpo", "llama", "lora", 1e-2, shared=20),
+    "ppo, full": Case("ppo", "llama", "full", 1e-3, shared=20),
 }
 
 
@@ -75,8 +80,13 @@ def losses(case: Case, model: Path, folder: Path) -> list[float]:
     labels = LABELS if case.objective == "classify" else ()
     adapter = Adapter(type=case.adapter, lora_r=4, lora_alpha=8.0)  # type: ignore[arg-type]
     policy = make_policy(files_of(model), adapter, labels, case.multi_label, seed=1)
+    if case.objective == "ppo":
+        torch.manual_seed(1)
+        policy.value_head = torch.nn.Linear(policy.lm_head.in_features, 1)  # type: ignore[union-attr]
     rows = Memory(rows_of(case))
     make = packed(rows, MICRO_BATCH_TOKENS, columns_of(case), share_prefix=case.objective != "classify")
+    if case.objective in ON_POLICY:
+        make = as_drawn(rows, make)
     stream = Stream(make, ROWS, BATCH, STEPS * BATCH)
     plan = Plan(Train(learning_rate=case.learning_rate, weight_decay=0.01), policy.trainable(), STEPS)
     seen: list[float] = []
@@ -84,7 +94,8 @@ def losses(case: Case, model: Path, folder: Path) -> list[float]:
     def note(report: Report, policy: Policy) -> None:
         seen.append(report.metrics["loss"])
 
-    objective = TABLE[case.objective](Objective(type=case.objective), case.multi_label)  # type: ignore[arg-type]
+    settings = Objective(type=case.objective, **({"kl_coef": 0.1} if case.objective in ON_POLICY else {}))  # type: ignore[arg-type]
+    objective = TABLE[case.objective](settings, case.multi_label)
     train(policy, objective, stream, plan, Checkpoints(folder, STEPS), [note])
     return seen
 
@@ -94,6 +105,16 @@ def rows_of(case: Case) -> list[Row]:
     if case.objective != "pretrain":
         return rows
     return [Row(row.ids, np.r_[0.0, np.ones(len(row.ids) - 1)].astype(np.float32), row.number) for row in rows]
+
+
+def as_drawn(rows: Memory, make: MakeBatches) -> MakeBatches:
+    """The same batches, with what a rollout knows of each token."""
+    known = batch_maker(rows.rows, targets=drawn_columns(rows.rows))
+
+    def drawn(numbers: Sequence[int]) -> list[Batch]:
+        return [replace(b, target_columns=known(b.numbers_R.tolist()).target_columns) for b in make(numbers)]
+
+    return drawn
 
 
 def columns_of(case: Case) -> dict[str, np.ndarray]:

@@ -61,9 +61,12 @@ class Policy:
         return token_logprobs(states / temperature, head.weight, batch.target_N, bias)
 
     def values(self, batch: Batch, hidden: Tensor) -> Tensor:
-        """What the value head expects at the source of each target, (N,), from the hidden states (T, H)."""
+        """What the value head expects at the source of each target, (N,), from the hidden states (T, H) over √H.
+
+        AdamW moves all weights alike; without the root, a step would move the value √H times as far as a logit.
+        """
         assert self.value_head is not None, "the feed of the objective makes the value head"
-        return self.value_head(hidden[batch.source_N])[:, 0]
+        return self.value_head(hidden[batch.source_N] / hidden.shape[1] ** 0.5)[:, 0]
 
     def over_vocab(self, batch: Batch, fn: Callable[[slice, Tensor], None]) -> None:
         """Call `fn(rows, logits)` with the logits (n, V) of successive slices of the N sources, without gradients."""
