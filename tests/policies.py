@@ -84,7 +84,9 @@ def batch_maker(
             given["row_weight"][list(numbers)] *= factor
         batch = pack(chosen, given, share_prefix)
         counted = [(row.number, np.flatnonzero(row.weights[1:]) + 1) for row in chosen]
-        found = {name: np.concatenate([own[n][places] for n, places in counted]) for name, own in (targets or {}).items()}
+        found = {
+            name: np.concatenate([own[n][places] for n, places in counted]) for name, own in (targets or {}).items()
+        }
         return replace(batch, target_columns={name: torch.from_numpy(values) for name, values in found.items()})
 
     return make
@@ -94,7 +96,10 @@ def drawn_columns(rows: list[Row], seed: int = 0) -> dict[str, list[np.ndarray]]
     """What a rollout knows of each token, in float32: probabilities near those of a random model, anything else."""
     draw = np.random.default_rng(seed)
     level = {"old_logp": -6.0, "reference_logp": -6.0, "advantage": 0.0, "return": 0.5}
-    return {name: [(mean + draw.normal(0, 1, len(row.ids))).astype(np.float32) for row in rows] for name, mean in level.items()}
+    return {
+        name: [(mean + draw.normal(0, 1, len(row.ids))).astype(np.float32) for row in rows]
+        for name, mean in level.items()
+    }
 
 
 def value_policy(folder: Path, adapter: Adapter = Adapter(lora_r=4, lora_alpha=8.0)) -> Policy:

@@ -46,7 +46,9 @@ def policy_for(model: Path, how: Objective, adapter: Adapter = Adapter(lora_r=4)
     return policy
 
 
-def source(policy: Policy, how: Objective, seed: int = 0, lanes: int = 1, budget: int = 60, longest: int = 6) -> Rollouts:
+def source(
+    policy: Policy, how: Objective, seed: int = 0, lanes: int = 1, budget: int = 60, longest: int = 6
+) -> Rollouts:
     order = Stream(lambda numbers: [], len(PROMPTS), 2, 1000, seed, "prompts")
     return Rollouts(policy, order, PROMPTS, [1.0, 2.0, 1.0, 1.0, 1.0], even, how, longest, [STOP], budget, lanes)
 
@@ -56,7 +58,9 @@ def same(left: Sequence[Batch], right: Sequence[Batch]) -> bool:
     return all(
         torch.equal(a.ids_T, b.ids_T)
         and torch.equal(a.weight_N, b.weight_N)
-        and all(torch.equal(a.target_columns[name], b.target_columns[name]) for name in a.target_columns | b.target_columns)
+        and all(
+            torch.equal(a.target_columns[name], b.target_columns[name]) for name in a.target_columns | b.target_columns
+        )
         and all(torch.equal(a.columns[name], b.columns[name]) for name in a.columns | b.columns)
         for a, b in pairs
     )
@@ -78,7 +82,9 @@ def test_answers_to_one_prompt_share_it_and_every_token_of_them_is_learnt(tiny_l
     (batch,) = rollouts.take(0)
     assert rollouts.rollout is not None
     answers = rollouts.rollout.answers
-    assert batch.numbers_R.tolist() == rollouts.rollout.asked == [n for n in rollouts.order.numbers(0) for _ in range(4)]
+    assert (
+        batch.numbers_R.tolist() == rollouts.rollout.asked == [n for n in rollouts.order.numbers(0) for _ in range(4)]
+    )
     assert batch.target_N.tolist() == [index for answer in answers for index in answer]
     assert sum(segment.parent is None for segment in batch.segments) == 2
     assert [answer[-1] != STOP for answer in answers] == batch.column("truncated").tolist()
@@ -95,14 +101,18 @@ def test_advantages_are_those_of_the_groups(tiny_llama: Path) -> None:
         for row, number in enumerate(batch.numbers_R.tolist()):
             group = [b.column("reward")[b.numbers_R == number] for b in batches]
             expected = rewards[row] - torch.cat(group).mean()
-            torch.testing.assert_close(own[batch.row_N == row], expected.expand(int(batch.column("answer_tokens")[row])))
+            torch.testing.assert_close(
+                own[batch.row_N == row], expected.expand(int(batch.column("answer_tokens")[row]))
+            )
 
 
 @pytest.mark.parametrize(("loss_type", "total"), [("grpo", 1.0), ("dr_grpo", None), ("dapo", None)])
 def test_an_answer_weighs_what_the_loss_type_says(tiny_llama: Path, loss_type: Any, total: float | None) -> None:
     how = settings(loss_type=loss_type)
     for batch in source(policy_for(tiny_llama, how), how).take(0):
-        own = {"dapo": batch.column("answer_tokens"), "dr_grpo": batch.column("answer_tokens") / 6}.get(loss_type, total)
+        own = {"dapo": batch.column("answer_tokens"), "dr_grpo": batch.column("answer_tokens") / 6}.get(
+            loss_type, total
+        )
         torch.testing.assert_close(batch.by_row(batch.weight_N), own * batch.column("row_weight"))
 
 
@@ -197,14 +207,15 @@ def test_other_prompts_under_a_checkpoint_are_refused(tiny_llama: Path, tmp_path
         fit(tiny_llama, tmp_path, settings(), seed=3)
 
 
-@pytest.mark.parametrize("how", [settings(num_generations=8), settings(type="ppo", num_generations=8, num_iterations=2)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [settings(num_generations=8), settings(type="ppo", num_generations=8)])
 def test_what_is_rewarded_becomes_likelier(tiny_llama: Path, tmp_path: Path, how: Objective) -> None:
-    policy = policy_for(tiny_llama, how, Adapter(lora_r=8))
-    plan = Plan(Train(learning_rate=2e-2, lr_scheduler="constant"), policy.trainable(), 20)
+    policy = policy_for(tiny_llama, how, Adapter(type="full"))
+    plan = Plan(Train(learning_rate=1e-2, lr_scheduler="constant"), policy.trainable(), 30)
     rewards: list[float] = []
     train(
         policy, TABLE[how.type](how, False), source(policy, how), plan, Checkpoints(tmp_path, 100),
         [lambda report, policy: rewards.append(report.metrics["reward"])],
     )  # fmt: skip
-    assert np.mean(rewards[:2]) < 0.65
-    assert np.mean(rewards[-2:]) > np.mean(rewards[:2]) + 0.2
+    assert np.mean(rewards[:3]) < 0.6
+    assert np.mean(rewards[-3:]) > 0.9

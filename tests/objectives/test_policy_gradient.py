@@ -55,13 +55,18 @@ def test_gradients_equal_those_of_the_formulas_row_by_row(
     plain: Any = AutoModelForCausalLM.from_pretrained(tiny_llama, dtype=torch.float64)
     plain = PeftModel.from_pretrained(plain, tmp_path, is_trainable=True).double()
     with torch.no_grad():  # the file holds float32
-        for parameter, own in zip((p for p in plain.parameters() if p.requires_grad), policy.trainable().values(), strict=False):
+        for parameter, own in zip(
+            (p for p in plain.parameters() if p.requires_grad), policy.trainable().values(), strict=False
+        ):
             parameter.copy_(own)
     head = torch.nn.Linear(32, 1).double()
     head.load_state_dict(policy.value_head.state_dict())  # type: ignore[union-attr]
     tokens = sum(float(row.weights.sum()) for row in rows)
     for row in rows:
-        ids, known = torch.from_numpy(row.ids), [columns[name][row.number] for name in ("old_logp", "reference_logp", "advantage", "return")]
+        ids, known = (
+            torch.from_numpy(row.ids),
+            [columns[name][row.number] for name in ("old_logp", "reference_logp", "advantage", "return")],
+        )
         hidden = plain.base_model.model.model(input_ids=ids[None]).last_hidden_state[0]
         logp = torch.log_softmax(hidden @ plain.get_output_embeddings().weight.T / HEAT, 1)
         losses = [
@@ -73,7 +78,9 @@ def test_gradients_equal_those_of_the_formulas_row_by_row(
     assert distance(torch.cat([g.flatten() for g in theirs]), ours) < 1e-8
 
 
-def test_at_the_weights_that_drew_the_tokens_the_gradient_is_that_of_the_plain_policy_gradient(tiny_llama: Path) -> None:
+def test_at_the_weights_that_drew_the_tokens_the_gradient_is_that_of_the_plain_policy_gradient(
+    tiny_llama: Path,
+) -> None:
     policy, rows = value_policy(tiny_llama), language_rows()
     columns = drawn_columns(rows)
     del columns["old_logp"]

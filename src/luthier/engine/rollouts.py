@@ -4,7 +4,7 @@ One rollout takes the prompts of a step, `num_generations` answers each, their r
 `num_iterations` optimizer steps. It depends on the weights, the seed and its number alone. While it is in use it is
 part of the checkpoint, as plain numbers from which the same batches are made again.
 
-An answer that reaches `max_new_tokens` without its end is scored and learnt as it stands, as it is when it is evaluated.
+An answer that reaches `max_new_tokens` without its end is scored as it stands, as in the evaluation, and learnt.
 """
 
 from __future__ import annotations
@@ -162,7 +162,9 @@ class Rollouts:
                 for own, logp in zip(found, self._forward(self._logprobs, batches), strict=True):
                     own["reference_logp"] = logp
         for own, batch in zip(found, batches, strict=True):
-            own |= self._judged(batch, own.pop("value")) if ppo else {"advantage": batch.column("advantage")[batch.row_N]}
+            own |= (
+                self._judged(batch, own.pop("value")) if ppo else {"advantage": batch.column("advantage")[batch.row_N]}
+            )
         if ppo:
             white = whitened(torch.cat([own["advantage"] for own in found]))
             for own, part in zip(found, white.split([len(own["advantage"]) for own in found]), strict=True):
@@ -170,7 +172,7 @@ class Rollouts:
         return [{name: values.tolist() for name, values in own.items()} for own in found]
 
     def _forward(self, work: Callable[[Batch], Any], batches: Sequence[Batch]) -> Iterator[Any]:
-        """`work` on each batch without gradients, in as many lanes as learning has: numbers are equal to the last bit."""
+        """`work` on each batch without gradients, in as many lanes as learning has, so that numbers are equal."""
 
         @torch.no_grad()
         def alone(batch: Batch) -> Any:

@@ -34,7 +34,9 @@ def reward_of(name: str) -> Reward:
     try:
         found = _names_in(place)[function]
     except KeyError:
-        raise RecipeError(f"{place} has no `{function}`", KEY, "Define it there: `def reward(answer, example)`") from None
+        raise RecipeError(
+            f"{place} has no `{function}`", KEY, "Define it there: `def reward(answer, example)`"
+        ) from None
     except Exception as error:
         raise RecipeError(f"{place} cannot be loaded: {error!r}", KEY, FORMS) from error
     if not callable(found):
@@ -46,13 +48,17 @@ def _scored(metric: str, text: str, row: Example) -> float:
     mark = SCORERS[metric](row, Answer(text=text))
     if isinstance(mark, Mark):
         return mark.score
-    raise TrainingError(f"`{metric}` cannot score the row: {mark.reason}", row.row_id, "Choose a reward that fits the data")
+    raise TrainingError(
+        f"`{metric}` cannot score the row: {mark.reason}", row.row_id, "Choose a reward that fits the data"
+    )
 
 
 def _number(value: Any, name: str, row: Example) -> float:
     if isinstance(value, int | float) and math.isfinite(value):
         return float(value)
-    raise TrainingError(f"`{name}` returned {value!r}, which is no finite number", row.row_id, "Return 0.0 to 1.0, or so")
+    raise TrainingError(
+        f"`{name}` returned {value!r}, which is no finite number", row.row_id, "Return 0.0 to 1.0, or so"
+    )
 
 
 def _names_in(place: str) -> dict[str, Any]:

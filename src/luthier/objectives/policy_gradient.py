@@ -19,15 +19,21 @@ REPORTED = ("reward", "reward_std", "no_signal", "truncated", "answer_tokens")
 
 
 def policy_gradient(
-    policy: Policy, batch: Batch, *, epsilon: float, kl_coef: float = 0.0, vf_coef: float = 0.0, temperature: float = 1.0
+    policy: Policy,
+    batch: Batch,
+    *,
+    epsilon: float,
+    kl_coef: float = 0.0,
+    vf_coef: float = 0.0,
+    temperature: float = 1.0,
 ) -> Scored:
     """Terms by row, each a sum over the tokens t of an answer with their weights w_t:
 
     `policy`: -w_t min(ρ_t A_t, clip(ρ_t, 1 - ε, 1 + ε) A_t), where ρ_t = π(t) / π_old(t) (Schulman et al. 2017,
     arXiv:1707.06347, equation 7). `penalty`, where `kl_coef` is above 0: w_t kl_coef (x_t - ln x_t - 1), where
     x_t = π_ref(t) / π(t), an unbiased estimate of KL(π ‖ π_ref) that is never negative (Schulman 2020, "Approximating
-    KL divergence"). `value`, where `vf_coef` is above 0: w_t vf_coef ½ (V_t - R_t)², not clipped: clipping it was found to
-    hurt (Andrychowicz et al. 2020, arXiv:2006.05990).
+    KL divergence"). `value`, where `vf_coef` is above 0: w_t vf_coef ½ (V_t - R_t)². It is not clipped, which
+    was found to hurt (Andrychowicz et al. 2020, arXiv:2006.05990).
     """
     hidden = policy.hidden(batch)
     logp = policy.logprobs(batch, hidden, temperature)

@@ -34,14 +34,15 @@ def _batch_size(recipe: Recipe, facts: Facts) -> tuple[int, str]:
 
 def _num_epochs(recipe: Recipe, facts: Facts) -> tuple[float, str]:
     method, rows, batch = method_of(recipe), facts.data.rows["train"], int(recipe.train.batch_size)
+    again = recipe.objective.num_iterations
     if recipe.train.max_steps:
-        epochs = math.ceil(recipe.train.max_steps * batch / rows * 100) / 100
+        epochs = math.ceil(math.ceil(recipe.train.max_steps / again) * batch / rows * 100) / 100
         return (
             epochs,
             f"{recipe.train.max_steps} steps of {batch} out of {rows:,} train rows (train.max_steps)",
         )
-    epochs = epochs_for(method, rows, batch)
-    steps = math.ceil(rows * epochs / batch)
+    epochs = epochs_for(method, rows * again, batch)
+    steps = math.ceil(rows * epochs / batch) * again
     if method.min_epochs == method.max_epochs:
         return epochs, f"{method.title} takes {epochs:g} epochs, here {steps:,} steps"
     bounds = f"{method.min_epochs} to {method.max_epochs} epochs"

@@ -60,7 +60,7 @@ _GROUPS: dict[str, str] = {
     "num_train_epochs epochs n_epochs": _EPOCHS,
     "max_length max_seq_length max_seq_len cutoff_len block_size model_max_length": _LENGTH,
     "max_prompt_length": _LENGTH,
-    "max_completion_length response_length": "write `evaluate.max_new_tokens`: the longest answer, sampled or evaluated",
+    "max_completion_length response_length": "write `evaluate.max_new_tokens`: sampled answers are no longer",
     "beta init_kl_coef": "write `objective.kl_coef`",
     "num_ppo_epochs ppo_epochs": "write `objective.num_iterations`",
     "reward_funcs reward_func reward_function": "write `objective.reward`",

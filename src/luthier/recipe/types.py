@@ -149,7 +149,7 @@ class Objective(Part):
     label_smoothing: Fraction = 0.0
     """`classify` only: probability mass spread over all classes."""
     reward: Text = "exact_match"
-    """`grpo`, `ppo`: what an answer earns: `exact_match`, `json_match`, or a function, `module:name` or `file.py:name`."""
+    """`grpo`, `ppo`: what an answer earns: `exact_match`, `json_match`, `module:function` or `file.py:function`."""
     num_generations: Positive = 8
     """`grpo`, `ppo`: answers sampled for each prompt; `train.batch_size` counts prompts."""
     num_iterations: Positive = 1
