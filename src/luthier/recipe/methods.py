@@ -33,9 +33,9 @@ METHODS = {
     ("full", "sft"): Method("all weights on answers", 2e-5, 16, 150, 1, 10, rehearsal=0.05),
     ("full", "pretrain"): Method("all weights on text", 2e-5, 16, 150, 1, 5, rehearsal=0.05),
     ("full", "classify"): Method("a classifier with all weights", 2e-5, 32, 600, 3, 10),
-    ("lora", "grpo"): Method("LoRA by group-relative rewards", 1e-4, 8, 60, 1, 10),
+    ("lora", "grpo"): Method("LoRA by group-relative rewards", 2e-4, 8, 60, 1, 10),
     ("full", "grpo"): Method("all weights by group-relative rewards", 2e-6, 8, 60, 1, 10),
-    ("lora", "ppo"): Method("LoRA by rewards and values", 1e-4, 8, 60, 1, 10),
+    ("lora", "ppo"): Method("LoRA by rewards and values", 2e-4, 8, 60, 1, 10),
     ("full", "ppo"): Method("all weights by rewards and values", 2e-6, 8, 60, 1, 10),
     ("head", "classify"): Method("a head on a frozen trunk", 2e-3, 256, 0, 3, 3, scales=False),
 }
