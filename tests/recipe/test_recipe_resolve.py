@@ -259,3 +259,13 @@ def test_a_recipe_made_in_python_is_checked_too() -> None:
 )
 def test_names_come_from_the_data(path: str, name: str) -> None:
     assert default_name(tickets(data=path)) == name
+
+
+def test_sampled_answers() -> None:
+    objective = {"type": "grpo", "reward": "exact_match", "num_iterations": 2}
+    resolved = resolve(tickets(objective=objective), Facts(SMOLLM, TICKETS, MACHINE))
+    found = filled(resolved)
+    assert (found["train.batch_size"], found["train.rehearsal"], found["train.learning_rate"]) == (8, 0.0, 0.00055)
+    assert (found["evaluate.metrics"], found["train.metric_for_best_model"]) == (["exact_match"], "reward")
+    assert found["train.num_epochs"] == 1.0
+    assert total_steps(resolved.recipe, 450) == 2 * 57

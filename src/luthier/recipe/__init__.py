@@ -24,7 +24,6 @@ from luthier.recipe.types import (
 from luthier.recipe.units import format_memory, parse_memory, parse_time
 
 __all__ = [
-    "ON_POLICY",
     "Adapter",
     "Curate",
     "DataEntry",
@@ -36,6 +35,7 @@ __all__ = [
     "Machine",
     "MachineFacts",
     "ModelFacts",
+    "ON_POLICY",
     "Objective",
     "Reason",
     "Recipe",

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
-from luthier.recipe.types import Part, Recipe, Takes
+from luthier.recipe.types import Part, Recipe
+from luthier.recipe.values import Takes
 
 Key = tuple[str | int, ...]
 """A place in a recipe: `("data", 0, "path")`."""
