@@ -93,3 +93,19 @@ def test_a_question_without_room_for_an_answer_is_refused(tiny_llama: Path, home
     path = recipe(tmp_path, tiny_llama, CHATS, objective=GRPO, evaluate={"max_new_tokens": 500})
     with pytest.raises(DataError, match="leaves no room"):
         fit(work_of(ready_of(path, home), home), lambda: None)
+
+
+def test_another_reward_under_a_checkpoint_is_refused(tiny_llama: Path, home, tmp_path: Path) -> None:
+    reward = function(tmp_path, "return float(len(answer) > 8)")
+    path = recipe(
+        tmp_path / "a", tiny_llama, CHATS, objective={**GRPO, "reward": reward}, evaluate={"max_new_tokens": 6},
+        train={"max_steps": 3, "batch_size": 2},
+    )  # fmt: skip
+    work = work_of(ready_of(path, home), home)
+    orders = iter([None, "pause"])
+    assert fit(work, lambda: next(orders)) == {"stopped": "paused"}
+    function(tmp_path, "return float(len(answer) < 8)")
+    with pytest.raises(TrainingError, match="another data"):
+        fit(work, lambda: None)
+    function(tmp_path, "return float(len(answer) > 8)")
+    assert fit(work, lambda: None)["steps"] == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import math
 import runpy
@@ -42,6 +43,12 @@ def reward_of(name: str) -> Reward:
     if not callable(found):
         raise RecipeError(f"`{function}` in {place} is no function", KEY, FORMS)
     return lambda text, row: _number(found(text, row), name, row)
+
+
+def source_sha256(name: str) -> str:
+    """The hash of the file that a reward comes from; of its name, where it is no file."""
+    place = Path(name.rpartition(":")[0])
+    return hashlib.sha256(place.read_bytes() if place.suffix == ".py" else name.encode()).hexdigest()
 
 
 def _scored(metric: str, text: str, row: Example) -> float:

@@ -15,7 +15,7 @@ from luthier.errors import DataError
 from luthier.evaluate.solvers import fitting_prompt
 from luthier.jobs.feeds.feed import Feed
 from luthier.jobs.prepare import renderer_of
-from luthier.jobs.rewards import Reward, reward_of
+from luthier.jobs.rewards import Reward, reward_of, source_sha256
 from luthier.jobs.workbench import Work
 from luthier.models.policy import Policy
 from luthier.models.sample import sample
@@ -50,12 +50,16 @@ def value_head(policy: Policy) -> nn.Linear:
 
 
 def order(work: Work) -> Stream:
-    """Which prompts each rollout has: as rows are taken for a step, shuffled anew each epoch."""
+    """Which prompts each rollout has: as rows are taken for a step, shuffled anew each epoch.
+
+    A checkpoint made with another file of rewards is refused as one made with other data is.
+    """
     train, count = work.recipe.train, len(work.rows["train"])
     size = int(train.batch_size)
     rounds = -(-total_steps(work.recipe, count) // work.recipe.objective.num_iterations)
     total = min(rounds * size, round(count * float(train.num_epochs)))
-    return Stream(lambda numbers: [], count, size, total, train.seed, work.plan.dataset_version)
+    data = f"{work.plan.dataset_version} {source_sha256(work.recipe.objective.reward)}"
+    return Stream(lambda numbers: [], count, size, total, train.seed, data)
 
 
 def prompts(work: Work, renderer: Renderer, split: str) -> list[list[int]]:
