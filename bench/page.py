@@ -104,6 +104,26 @@ def dolly(found: dict[str, Any]) -> str:
     )
 
 
+def rl(found: dict[str, Any]) -> str:
+    """Whether a model earns more after it has learnt from rewards."""
+    rows = [
+        [name, f"{run['steps']:.0f}", f"{run['curves']['reward'][0][1]:.2f} → {run['curves']['reward'][-1][1]:.2f}",
+         span(run["base"]), span(run["tuned"]), span(run["delta"]), f"{run['seconds']:.0f} s"]
+        for name, run in found.items()
+    ]  # fmt: skip
+    first = next(iter(found.values()))
+    return part(
+        "Learning from rewards: SmolLM2-135M calls reviews positive or negative",
+        "python bench/rl.py",
+        table(["objective", "steps", "sampled answers earn", "held out, base", "tuned", "better by", "fit"], rows),
+        f"{first['settings']['prompts']} prompts a step, {first['settings']['generations']} answers each of at most 16 "
+        "tokens; an answer earns 1 where it names the right word and not the other. Held out: greedy answers to "
+        f"{first['base']['n']} reviews in phrases that no training row has. Other processes were running; GEMM "
+        + "; ".join(f"{name} {gemms(run['gemm_gflops'])}" for name, run in found.items())
+        + ".",
+    )
+
+
 def resume(found: dict[str, Any]) -> str:
     """SIGKILL at random moments."""
     runs = found["runs"]
@@ -136,7 +156,7 @@ def startup(found: dict[str, Any]) -> str:
 
 
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "demo": demo, "classify": classify, "dolly": dolly, "sft": sft, "resume": resume, "shuffled": shuffled,
+    "demo": demo, "classify": classify, "dolly": dolly, "sft": sft, "rl": rl, "resume": resume, "shuffled": shuffled,
     "startup": startup,
 }  # fmt: skip
 

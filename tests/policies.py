@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,14 @@ def language_rows(vocabulary: int = 300, rows: int = 6, shared: int = 0, seed: i
     ]
 
 
-def batch_maker(rows: list[Row], columns: dict[str, np.ndarray] | None = None, share_prefix: bool = False) -> Make:
-    """A function of row numbers and weights (one for all, or one each) that packs them."""
+def batch_maker(
+    rows: list[Row], columns: dict[str, np.ndarray] | None = None, share_prefix: bool = False,
+    targets: dict[str, list[np.ndarray]] | None = None,
+) -> Make:  # fmt: skip
+    """A function of row numbers and weights (one for all, or one each) that packs them.
+
+    `targets` holds further values of each token of each row; those of tokens that count go into `target_columns`.
+    """
 
     def make(numbers: Sequence[int], scale: Any = 1.0) -> Batch:
         factor = np.broadcast_to(np.asarray(scale, np.float32), len(rows) if np.ndim(scale) else len(list(numbers)))
@@ -78,7 +85,12 @@ def batch_maker(rows: list[Row], columns: dict[str, np.ndarray] | None = None, s
         if "row_weight" in given:
             given["row_weight"] = given["row_weight"].copy()
             given["row_weight"][list(numbers)] *= factor
-        return pack(chosen, given, share_prefix)
+        batch = pack(chosen, given, share_prefix)
+        counted = [(row.number, np.flatnonzero(row.weights[1:]) + 1) for row in chosen]
+        found = {
+            name: np.concatenate([own[n][places] for n, places in counted]) for name, own in (targets or {}).items()
+        }
+        return replace(batch, target_columns={name: torch.from_numpy(values) for name, values in found.items()})
 
     return make
 
@@ -104,6 +116,23 @@ class RowsInMemory:
 
     def row(self, index: int, /) -> tuple[np.ndarray, np.ndarray]:
         return self.rows[index].ids, self.rows[index].weights
+
+
+def drawn_columns(rows: list[Row], seed: int = 0) -> dict[str, list[np.ndarray]]:
+    """What a rollout knows of each token, in float32: probabilities near those of a random model, anything else."""
+    draw = np.random.default_rng(seed)
+    level = {"old_logp": -6.0, "reference_logp": -6.0, "advantage": 0.0, "return": 0.5}
+    return {
+        name: [(mean + draw.normal(0, 1, len(row.ids))).astype(np.float32) for row in rows]
+        for name, mean in level.items()
+    }
+
+
+def value_policy(folder: Path, adapter: Adapter = Adapter(lora_r=4, lora_alpha=8.0)) -> Policy:
+    """A LoRA policy with a value head, neither of them at zero."""
+    policy = make_policy(files_of(folder), adapter, seed=1)
+    policy.value_head = torch.nn.Linear(policy.lm_head.in_features, 1)  # type: ignore[union-attr]
+    return settled(policy, torch.float64)
 
 
 def gradient(policy: Policy, objective: Objective, batches: Sequence[Batch], lanes: int = 1) -> Tensor:
@@ -133,6 +162,10 @@ def objective_cases() -> dict[str, Callable[[Path, Path], tuple[Policy, Objectiv
 
     def build(name: str, several_labels: bool = False, handed: Mapping[str, Any] = {}, **settings: Any) -> Objective:
         return TABLE[name](Settings(type=name, **settings), several_labels, **handed)  # type: ignore[arg-type]
+
+    def answers(shared: int = 0) -> Make:
+        rows, columns = language_rows(shared=shared), {"row_weight": np.ones(6, np.float32)}
+        return batch_maker(rows, columns, shared > 0, drawn_columns(rows))
 
     return {
         "sft, lora": lambda llama, bert: (language_policy(llama), build("sft"), batch_maker(language_rows())),
@@ -172,4 +205,8 @@ def objective_cases() -> dict[str, Callable[[Path, Path], tuple[Policy, Objectiv
             class_policy(llama, lora), build("classify"), batch_maker(language_rows(), exclusive)),
         "classify, several labels": lambda llama, bert: (
             class_policy(bert, head), build("classify", True), batch_maker(language_rows(90), several)),
+        "grpo": lambda llama, bert: (language_policy(llama), build("grpo"), answers(20)),
+        "grpo, a constant in place of the length": lambda llama, bert: (
+            language_policy(llama), build("grpo", loss_type="dr_grpo", temperature=0.7, kl_coef=0.1), answers()),
+        "ppo, with a penalty": lambda llama, bert: (value_policy(llama), build("ppo", kl_coef=0.1), answers(20)),
     }  # fmt: skip

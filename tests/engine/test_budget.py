@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luthier.engine.budget import Forecast, forecast, trained_parameters
+from luthier.engine.budget import SAMPLED_TOKENS, Forecast, forecast, trained_parameters
 from luthier.recipe import DataFacts, Facts, MachineFacts, ModelFacts, from_mapping, resolve
 
 MACHINE = MachineFacts(cores=2, memory_bytes=24_000_000_000, device="cpu", gemm_gflops=180.0)
@@ -167,3 +167,34 @@ def test_each_row_of_an_encoder_has_virtual_tokens_of_its_own() -> None:
     )  # fmt: skip
     assert many.seconds == pytest.approx(few.seconds * (180.5 + 182) / 181.5)
     assert many.tokens == few.tokens
+
+
+def grpo(**changes: Any) -> dict[str, Any]:
+    return {"objective": {"type": "grpo", **changes}, "evaluate": {"max_new_tokens": 32}, **FIXED}
+
+
+def test_sampled_answers_are_counted_at_their_longest() -> None:
+    found = foretold(**grpo(num_generations=4))
+    prompt = 180.5 - 30.2
+    assert found.steps == 113
+    assert found.tokens == int(900 * 4 * (prompt + 32))
+
+
+def test_more_answers_more_steps_on_them_and_a_penalty_take_longer() -> None:
+    plain = foretold(**grpo(num_generations=4))
+    assert foretold(**grpo(num_generations=8)).seconds > plain.seconds
+    assert foretold(**grpo(num_generations=4, num_iterations=2)).steps == 2 * plain.steps
+    assert foretold(**grpo(num_generations=4, num_iterations=2)).seconds > 1.5 * plain.seconds
+    penalised = foretold(**grpo(num_generations=4, kl_coef=0.1))
+    assert penalised.seconds > plain.seconds
+    assert penalised.peak_memory_bytes > plain.peak_memory_bytes
+
+
+def test_a_micro_batch_holds_the_longest_answer() -> None:
+    assert foretold(data(longest_tokens=1500), **grpo()).micro_batch_tokens >= 1500 + 32
+
+
+def test_as_many_tokens_are_sampled_at_a_time_as_the_sampler_holds() -> None:
+    from luthier.models.sample import MEMORY_TOKENS
+
+    assert SAMPLED_TOKENS == MEMORY_TOKENS

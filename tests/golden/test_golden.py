@@ -8,19 +8,20 @@ A change of these numbers is a change of what is learnt: it must be meant. To wr
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from factory import write_tiny_bert, write_tiny_llama
-from policies import LABELS, RowsInMemory, files_of, language_rows
+from policies import LABELS, RowsInMemory, batch_maker, drawn_columns, files_of, language_rows
 
-from luthier.data.batch import pack
+from luthier.data.batch import Batch, pack
 from luthier.data.forest import Row
-from luthier.data.stream import Interleaved, Stream, packed
+from luthier.data.stream import Interleaved, MakeBatches, Stream, packed
 from luthier.engine.adapter_seams import adapter_seams
 from luthier.engine.checkpoint import Checkpoints
 from luthier.engine.elastic import empirical_fisher, hold
@@ -34,7 +35,7 @@ from luthier.models.policy import Policy
 from luthier.objectives import TABLE
 from luthier.objectives import Objective as Scoring
 from luthier.objectives.together import TASK, Part, together
-from luthier.recipe import Adapter, Objective, Train
+from luthier.recipe import ON_POLICY, Adapter, Objective, Train
 
 GOLDEN = Path(__file__).with_name("losses.json")
 STEPS, BATCH, ROWS = 6, 4, 10
@@ -79,6 +80,8 @@ CASES = {
     "classify, lora on a decoder": Case("classify", "llama", "lora", 1e-2),
     "classify, several labels, head": Case("classify", "bert", "head", 1e-1, multi_label=True),
     "classify, several labels, full": Case("classify", "bert", "full", 1e-3, multi_label=True),
+    "grpo, lora": Case("grpo", "llama", "lora", 1e-2, shared=20),
+    "ppo, full": Case("ppo", "llama", "full", 1e-3, shared=20),
 }
 
 
@@ -87,9 +90,14 @@ def losses(case: Case, model: Path, folder: Path) -> list[float]:
     labels = LABELS if case.objective == "classify" else ()
     adapter = Adapter(type=case.adapter, lora_r=4, lora_alpha=8.0, use_dora=case.use_dora)  # type: ignore[arg-type]
     policy = make_policy(files_of(model), adapter, labels, case.multi_label, seed=1)
+    if case.objective == "ppo":
+        torch.manual_seed(1)
+        policy.value_head = torch.nn.Linear(policy.lm_head.in_features, 1)  # type: ignore[union-attr]
     rows = RowsInMemory(rows_of(case))
     make = packed(rows, MICRO_BATCH_TOKENS, columns_of(case), share_prefix=case.objective != "classify")
-    settings, handed = Objective(type=case.objective), handed_to(case, folder)  # type: ignore[arg-type]
+    if case.objective in ON_POLICY:
+        make = as_drawn(rows, make)
+    settings, handed = settings_of(case), handed_to(case, folder)
     objective = TABLE[case.objective](settings, case.multi_label, **handed)
     stream, objective, seams = WAYS[case.way](policy, objective, Stream(make, ROWS, BATCH, STEPS * BATCH))
     seams = seams.and_those_of(adapter_seams(policy, adapter, STEPS))
@@ -132,6 +140,11 @@ WAYS: dict[str, Callable[[Policy, Scoring, Stream], Way]] = {
 }
 
 
+def settings_of(case: Case) -> Objective:
+    penalty = {"kl_coef": 0.1} if case.objective in ON_POLICY else {}
+    return Objective(type=case.objective, **penalty)  # type: ignore[arg-type]
+
+
 def handed_to(case: Case, folder: Path) -> dict[str, Any]:
     if case.objective != "distill":
         return {}
@@ -143,6 +156,16 @@ def rows_of(case: Case) -> list[Row]:
     if case.objective != "pretrain":
         return rows
     return [Row(row.ids, np.r_[0.0, np.ones(len(row.ids) - 1)].astype(np.float32), row.number) for row in rows]
+
+
+def as_drawn(rows: RowsInMemory, make: MakeBatches) -> MakeBatches:
+    """The same batches, with what a rollout knows of each token."""
+    known = batch_maker(rows.rows, targets=drawn_columns(rows.rows))
+
+    def drawn(numbers: Sequence[int]) -> list[Batch]:
+        return [replace(b, target_columns=known(b.numbers_R.tolist()).target_columns) for b in make(numbers)]
+
+    return drawn
 
 
 def columns_of(case: Case) -> dict[str, np.ndarray]:

@@ -56,6 +56,12 @@ def test_a_stop_ends_its_row_and_no_other(policy: Policy, prompts, greedy) -> No
     assert 2 >= len(found[1]) < max(map(len, found))
 
 
+def test_a_stop_is_kept_where_it_is_asked_for(policy: Policy, prompts, greedy) -> None:
+    stop = greedy[1][2]
+    found = sample(policy, prompts, max_new_tokens=LONGEST, stop_ids=[stop], keep_stop=True)
+    assert found == [until(answer, stop) + [stop] * (stop in answer) for answer in greedy]
+
+
 def test_a_limit_of_one_token_is_kept(policy: Policy, prompts, greedy) -> None:
     assert sample(policy, prompts, max_new_tokens=1, stop_ids=[]) == [answer[:1] for answer in greedy]
 

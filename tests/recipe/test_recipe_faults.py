@@ -93,9 +93,21 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     "a bottleneck by its author": (BASE + "adapter: houlsby\n", ["Write `bottleneck`"]),
     "another tool's objective": (
         BASE + "objective: dpo\n",
-        ["`dpo`", "`sft`, `pretrain`, `classify` or `distill`", "preference"],
+        ["`dpo`", "`sft`, `pretrain`, `classify`, `distill`, `grpo` or `ppo`", "preference"],
     ),
-    "an objective with rollouts": (BASE + "objective: {type: grpo}\n", ["`grpo`", "reinforcement learning"]),
+    "another tool's rollouts": (BASE + "objective: {type: rloo}\n", ["`rloo`", "Write `grpo`"]),
+    "a reward without answers": (BASE + "objective: {reward: json_match}\n", ["no effect", "`objective: grpo`"]),
+    "PPO's values in GRPO": (BASE + "objective: {type: grpo, lam: 0.9}\n", ["`objective.lam`", "`objective: ppo`"]),
+    "a group of one": (BASE + "objective: {type: grpo, num_generations: 1}\n", ["compares", "at least 2"]),
+    "rollouts with dropout": (
+        BASE + "adapter: {lora_dropout: 0.1}\nobjective: ppo\n",
+        ["`adapter.lora_dropout`", "another policy"],
+    ),
+    "rehearsal beside rollouts": (BASE + "objective: grpo\ntrain: {rehearsal: 0.1}\n", ["no effect"]),
+    "the likelihood of rollouts": (
+        BASE + "objective: grpo\ntrain: {metric_for_best_model: nll}\n",
+        ["`nll`", "`reward`"],
+    ),
     "another tool's format": ("base_model: m\ndata: {path: a, type: openai}\n", ["Write `chat`"]),
     "another tool's template": (BASE + "chat_template: chatml\n", ["line 3", "Jinja file", "Leave it out"]),
     "a template written out": (BASE + "chat_template: '{{ messages }}'\n", ["Jinja file"]),

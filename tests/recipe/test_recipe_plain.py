@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from annotated_types import Gt, Lt
+from annotated_types import Gt, Le, Lt
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -52,7 +52,8 @@ def values(key: tuple[str | int, ...], name: str) -> st.SearchStrategy[Any]:
 def _free(kind: Any) -> st.SearchStrategy[Any]:
     marks = list(_marks(kind))
     low = next((float(str(mark.gt)) for mark in marks if isinstance(mark, Gt)), 0.0)
-    high = next((float(str(mark.lt)) for mark in marks if isinstance(mark, Lt)), 1e9)
+    bounds = (mark.lt if isinstance(mark, Lt) else mark.le for mark in marks if isinstance(mark, Lt | Le))
+    high = float(str(next(bounds, 1e9)))
     floats = st.floats(low, high, exclude_min=True, exclude_max=True)
     by_type: dict[Any, st.SearchStrategy[Any]] = {
         bool: st.booleans(), int: st.integers(1, int(high) - 1), float: floats,

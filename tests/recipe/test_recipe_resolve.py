@@ -270,3 +270,13 @@ def test_virtual_tokens_leave_rows_less_room_and_at_least_some() -> None:
     many = tickets(adapter={"type": "prefix", "num_virtual_tokens": 600})
     with pytest.raises(RecipeError, match=r"`adapter.num_virtual_tokens` is 600, which leaves .* no room for rows"):
         resolve(many, Facts(replace(SMOLLM, context_length=512 - 600), TICKETS, MACHINE))
+
+
+def test_sampled_answers() -> None:
+    objective = {"type": "grpo", "reward": "exact_match", "num_iterations": 2}
+    resolved = resolve(tickets(objective=objective), Facts(SMOLLM, TICKETS, MACHINE))
+    found = filled(resolved)
+    assert (found["train.batch_size"], found["train.rehearsal"], found["train.learning_rate"]) == (8, 0.0, 0.00055)
+    assert (found["evaluate.metrics"], found["train.metric_for_best_model"]) == (["exact_match"], "reward")
+    assert found["train.num_epochs"] == 1.0
+    assert total_steps(resolved.recipe, 450) == 2 * 57

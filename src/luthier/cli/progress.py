@@ -23,6 +23,8 @@ from luthier.cli.screen import one_line
 Data = Mapping[str, Any]
 SECONDS_BETWEEN_LINES = 10.0
 WORTH_A_LINE_SECONDS = 1.0
+TOLD = ("reward", "reward_std", "truncated", "answer_tokens", "kl", "clipped", "entropy")
+"""Metrics of a step that its line holds, where it has them."""
 
 
 @contextmanager
@@ -133,7 +135,8 @@ def detail_text(data: Data) -> str:
     if data.get("tokens_per_second"):
         parts.append(f"{data['tokens_per_second']:.0f} tokens/s")
     metrics = data.get("metrics") or {}
-    parts += [f"{name} {value:.4g}" for name, value in metrics.items() if name.startswith("validation_")]
+    shown = (name for name in metrics if name in TOLD or name.startswith("validation_"))
+    parts += [f"{name} {metrics[name]:.4g}" for name in shown]
     return "  ".join(parts)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from luthier.recipe.facts import Facts
-from luthier.recipe.methods import learnt_beside, total_steps
+from luthier.recipe.methods import ON_POLICY, learnt_beside, total_steps
 from luthier.recipe.types import Recipe
 from luthier.recipe.units import parse_memory
 
@@ -22,6 +23,10 @@ HEAD_CHUNKS = {"classify": 0, "distill": 8}
 """Chunks of logits of HEAD_CHUNK_TOKENS that a lane holds at once; 2 where an objective is not listed."""
 LANE_TOKENS = 128
 """Tokens of a step that make a lane worth having."""
+SAMPLED_TOKENS = 16_384
+"""`models.sample.MEMORY_TOKENS`, which this module does without, as it does without torch."""
+DECODING = 2.0
+"""How much longer a token takes to sample, among some thirty answers, than in a forward pass over a pack."""
 ACTIVATIONS_PER_LAYER = 34
 """Floats kept for the backward for each token, layer and hidden dimension."""
 SIDES = 18
@@ -49,28 +54,50 @@ def forecast(recipe: Recipe, facts: Facts) -> Forecast:
     rows = facts.data.rows["train"]
     steps = total_steps(recipe, rows)
     rows += learnt_beside(recipe, rows)
-    seen = min(steps * int(recipe.train.batch_size), round(rows * float(recipe.train.num_epochs)))
+    taken = math.ceil(steps / recipe.objective.num_iterations) * int(recipe.train.batch_size)
+    seen = min(taken, round(rows * float(recipe.train.num_epochs)))
     seen += round(seen * facts.data.rows.get("beside", 0) / facts.data.rows["train"])
     passes = 1.0 if recipe.adapter.type == "head" else seen / rows
-    tokens = int(seen * facts.data.mean_tokens)
+    tokens = int(seen * recipe.objective.num_iterations * counted_tokens(recipe, facts))
     operations = passes * rows * row_operations(recipe, facts)
     seconds = operations / (facts.machine.gemm_gflops * 1e9 * EFFICIENCY[facts.machine.device])
     budget = micro_batch_tokens(recipe, facts)
     side = lanes(recipe, facts)
-    peak = fixed_bytes(recipe, facts) + side * lane_bytes(recipe, facts, budget)
+    peak = fixed_bytes(recipe, facts) + max(side * lane_bytes(recipe, facts, budget), decoding_bytes(recipe, facts))
     cost = seconds / 3600 * recipe.machine.price_per_hour
     return Forecast(steps, tokens, seconds, int(peak), budget, cost, side)
 
 
 def row_operations(recipe: Recipe, facts: Facts) -> float:
     """Floating-point operations for one average row: 2 a weight forward, as many for the gradient of the input, and
-    as many again where the weights are trained."""
-    model, data = facts.model, facts.data
+    as many again where the weights are trained. Where answers are sampled, all that is done with a prompt's."""
+    model, settings = facts.model, recipe.objective
     trunk = model.num_parameters - model.vocab_size * model.hidden_size
-    head = 0 if recipe.objective.type == "classify" else model.vocab_size * model.hidden_size
-    each = 2 + {"head": 0, "full": 4}.get(recipe.adapter.type, 2) * trained_share(recipe, facts)
-    own = each * (trunk * data.mean_tokens * copies(recipe, facts) + head * data.mean_trained_tokens)
-    return own + 2 * _live_teacher(recipe, facts) * data.mean_tokens
+    head = 0 if settings.type == "classify" else model.vocab_size * model.hidden_size
+    tokens, learnt = computed_tokens(recipe, facts)
+    forwards = 1 + {"head": 0, "full": 2}.get(recipe.adapter.type, 1) * trained_share(recipe, facts)
+    if settings.type in ON_POLICY:
+        scored = (settings.type == "ppo" or settings.num_iterations > 1) + (settings.kl_coef > 0)
+        forwards = DECODING + scored + settings.num_iterations * forwards
+    own = 2 * forwards * (trunk * tokens * copies(recipe, facts) + head * learnt)
+    return own + 2 * _live_teacher(recipe, facts) * facts.data.mean_tokens
+
+
+def computed_tokens(recipe: Recipe, facts: Facts) -> tuple[float, float]:
+    """Tokens of an average row, and how many of them are predicted; of a prompt, with all its answers, each at its
+    longest."""
+    data = facts.data
+    if recipe.objective.type not in ON_POLICY:
+        return data.mean_tokens, data.mean_trained_tokens
+    answers = recipe.objective.num_generations * int(recipe.evaluate.max_new_tokens)
+    return data.mean_tokens - data.mean_trained_tokens + answers, answers
+
+
+def counted_tokens(recipe: Recipe, facts: Facts) -> float:
+    """Tokens of data in an average row; a prompt counts once for each of its answers."""
+    tokens, learnt = computed_tokens(recipe, facts)
+    sampled = recipe.objective.num_generations * (tokens - learnt) + learnt
+    return sampled if recipe.objective.type in ON_POLICY else tokens
 
 
 def micro_batch_tokens(recipe: Recipe, facts: Facts) -> int:
@@ -88,7 +115,7 @@ def lanes(recipe: Recipe, facts: Facts) -> int:
     if facts.machine.device != "cpu" or recipe.adapter.type == "head" or recipe.adapter.lora_dropout:
         return 1
     fits = int(_room(recipe, facts) / lane_bytes(recipe, facts, _longest(recipe, facts)))
-    worth = int(recipe.train.batch_size) * facts.data.mean_tokens / LANE_TOKENS
+    worth = int(recipe.train.batch_size) * computed_tokens(recipe, facts)[0] / LANE_TOKENS
     return max(1, min(int(recipe.machine.threads), int(recipe.train.batch_size), fits, int(worth)))
 
 
@@ -101,18 +128,28 @@ def lane_bytes(recipe: Recipe, facts: Facts, tokens: int) -> float:
 
 
 def fixed_bytes(recipe: Recipe, facts: Facts) -> float:
-    """Weights, the summed gradient and AdamW's two moments."""
+    """Weights, the summed gradient, AdamW's two moments, and where it is needed a copy of what is trained."""
     model = facts.model
     weights = 4.0 * (model.num_parameters + _live_teacher(recipe, facts))
     if recipe.load_in_4bit:
         table = model.vocab_size * model.hidden_size
         weights -= (4.0 - FOUR_BITS) * (model.num_parameters - table)
-    return PROCESS_BYTES + weights + 12 * trained_parameters(recipe, facts)
+    trained = 3 + (recipe.objective.kl_coef > 0)
+    return PROCESS_BYTES + weights + 4 * trained * trained_parameters(recipe, facts)
 
 
 def _live_teacher(recipe: Recipe, facts: Facts) -> int:
     """The weights of a teacher that reads every batch."""
     return facts.teacher.num_parameters if facts.teacher is not None and recipe.objective.top_k is None else 0
+
+
+def decoding_bytes(recipe: Recipe, facts: Facts) -> float:
+    """At most: the keys and values of all answers that are sampled at a time."""
+    if recipe.objective.type not in ON_POLICY:
+        return 0.0
+    answers = int(recipe.train.batch_size) * recipe.objective.num_generations
+    held = min(answers * _longest(recipe, facts), lanes(recipe, facts) * SAMPLED_TOKENS)
+    return 2 * 4.0 * held * facts.model.num_layers * facts.model.hidden_size
 
 
 def trained_parameters(recipe: Recipe, facts: Facts) -> int:
@@ -157,4 +194,5 @@ def _room(recipe: Recipe, facts: Facts) -> float:
 
 
 def _longest(recipe: Recipe, facts: Facts) -> int:
-    return min(facts.data.longest_tokens, int(recipe.train.sequence_len))
+    sampled = int(recipe.evaluate.max_new_tokens) if recipe.objective.type in ON_POLICY else 0
+    return min(facts.data.longest_tokens, int(recipe.train.sequence_len)) + sampled

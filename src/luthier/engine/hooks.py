@@ -11,7 +11,7 @@ from luthier.engine.checkpoint import PAUSED, Checkpoints
 from luthier.engine.report import Report
 from luthier.models.policy import Policy
 
-HIGHER_IS_BETTER = {"accuracy", "macro_f1"}
+HIGHER_IS_BETTER = {"accuracy", "macro_f1", "reward"}
 
 
 @dataclass

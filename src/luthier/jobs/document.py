@@ -16,6 +16,8 @@ from luthier.jobs.workbench import Work
 from luthier.registry.gate import decide
 from luthier.store import runs
 
+CURVES = ("loss", "learning_rate", "reward", "reward_std", "truncated", "answer_tokens", "entropy", "kl", "clipped")
+
 
 def scores_part(work: Work, found: Mapping[str, Found]) -> dict[str, Any]:
     """What was measured, by solver, and the paired differences between the tuned model and each baseline."""
@@ -71,10 +73,10 @@ def fit_part(work: Work, fitted: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def curves(work: Work) -> dict[str, list[list[float]]]:
-    """Metrics by step: training loss, learning rate, and each validation metric."""
+    """Metrics by step: those of `CURVES`, and each validation metric."""
     found: dict[str, list[list[float]]] = {}
     for step, name, value in runs.metrics(work.home, work.plan.run_id):
-        if name in ("loss", "learning_rate") or name.startswith("validation_"):
+        if name in CURVES or name.startswith("validation_"):
             found.setdefault("train_loss" if name == "loss" else name, []).append([step, value])
     return found
 

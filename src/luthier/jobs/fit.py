@@ -52,7 +52,7 @@ def fit(work: Work, look: Callable[[], str | None]) -> dict[str, Any]:
         telling, losses = Telling(work, steps), RowLosses(work, int(recipe.train.save_steps))
         hooks: list[Hook] = [
             *_hooks(work, memory, feed.measure, steps),
-            losses,
+            *([losses] if feed.learns_rows else []),
             Announce(memory, steps, telling),
             Control(look),
         ]

@@ -22,11 +22,12 @@ from luthier.errors import RecipeError
 from luthier.evaluate.answer_space import answer_space
 from luthier.evaluate.constrain import AllowedTokens
 from luthier.jobs.machine import machine_facts
+from luthier.jobs.rewards import reward_of
 from luthier.jobs.rows import render_split, rendering_of
 from luthier.models.families import WITHOUT_PREFIX, packs, width_and_depth
 from luthier.models.locate import ModelFiles, locate
 from luthier.models.weights import module_names, weight_files
-from luthier.recipe import DataFacts, Facts, ModelFacts, Reason, Recipe, Resolved
+from luthier.recipe import ON_POLICY, DataFacts, Facts, ModelFacts, Reason, Recipe, Resolved
 from luthier.store import Home
 
 ONE_ANSWER = "Give rows with one answer each, or keep the chosen one of each pair"
@@ -67,6 +68,8 @@ def make_ready(source: Recipe, base: Path, home: Home, note: Note) -> Ready:
     if data.task == "preference":
         raise RecipeError("the rows hold preferences, which no objective learns from", "data", ONE_ANSWER)
     check_names(source, files, data.labels)
+    if source.objective.type in ON_POLICY:
+        reward_of(source.objective.reward)
     renderer = renderer_of(files, source)
     cache = home.cache("rendered")
     rendered = {

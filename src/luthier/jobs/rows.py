@@ -11,7 +11,7 @@ from typing import Literal
 from luthier.data.example import Example
 from luthier.data.render import Renderer, render_cached
 from luthier.data.rendered import Rendered
-from luthier.recipe import Recipe
+from luthier.recipe import ON_POLICY, Recipe
 
 SECONDS_BETWEEN_NOTES = 2
 
@@ -35,8 +35,8 @@ def rendering_of(recipe: Recipe, sequence_len: int | None, split: str = "train")
 
 
 def form_of(recipe: Recipe) -> Literal["sft", "pretrain", "classify"]:
-    """What rows are rendered as: those that a teacher reads, as answers."""
-    return "sft" if recipe.objective.type == "distill" else recipe.objective.type
+    """What rows are rendered as: those that a teacher reads, and references of answers that are sampled, as answers."""
+    return "sft" if recipe.objective.type in ("distill", *ON_POLICY) else recipe.objective.type  # type: ignore[return-value]
 
 
 def render_split(

@@ -82,7 +82,7 @@ def _plan(ready: Ready, row: RunRow, dataset: str, only_fit: bool) -> RunPlan:
 
 
 def _task(recipe: recipes.Recipe) -> str:
-    return {"sft": "generate", "classify": "classify", "pretrain": "text", "distill": "generate"}[recipe.objective.type]
+    return {"classify": "classify", "pretrain": "text"}.get(recipe.objective.type, "generate")
 
 
 def _command(recipe_path: Path, overrides: Sequence[str], only_fit: bool) -> str:

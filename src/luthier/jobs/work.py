@@ -124,7 +124,10 @@ def _register(work: Work, done: dict[str, Any]) -> None:
         done["next"] = [
             *done["next"],
             f"`{model.name}@{alias}` is this version now; `luthier models rollback {model.name}@{alias}` undoes that.",
-            "Look at the hardest training rows (under Learning): wrong labels gather there.",
+            *(
+                ["Look at the hardest training rows (under Learning): wrong labels gather there."]
+                * bool(done["hardest"])
+            ),
         ]
 
 

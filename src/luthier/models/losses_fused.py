@@ -27,6 +27,10 @@ class Finish(NamedTuple):
         scaled = logits if self.scale == 1.0 else logits * self.scale
         return scaled if self.cap is None else torch.tanh(scaled / self.cap) * self.cap
 
+    def cooled(self, temperature: float) -> Finish:
+        """The same over a temperature."""
+        return Finish(self.scale / temperature, None if self.cap is None else self.cap / temperature)
+
     def slope(self, finished: Tensor) -> Tensor | None:
         """The derivative at finished logits; None where it is 1 everywhere."""
         if self == AS_THEY_ARE:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,7 +26,9 @@ class Policy:
 
     `trunk` returns hidden states; `lm_head` is the output embedding (None on encoders), and `finish` what the family
     does to its logits; `head` is a `heads.Head` for classification (None otherwise). `wrapped` is the module that owns
-    the adapter and writes its files (PEFT's wrapper), or the transformers model itself.
+    the adapter and writes its files (PEFT's wrapper), or the transformers model itself. `value_head` (H → 1) says what
+    reward a state promises; it is needed only while it is learnt, so it is part of checkpoints and not of the saved
+    policy.
     """
 
     trunk: nn.Module
@@ -36,6 +38,7 @@ class Policy:
     pooling: Pooling = "mean"
     position_offset: int = 0
     finish: Finish = AS_THEY_ARE
+    value_head: nn.Linear | None = None
 
     def hidden(self, batch: Batch, **options: Any) -> Tensor:
         """The trunk's last hidden states, (T, H)."""
@@ -48,10 +51,23 @@ class Policy:
         )
         return out.last_hidden_state[0]
 
-    def logprobs(self, batch: Batch) -> Tensor:
-        """The log-probability of each target, (N,). Logits exist for the sources only, a chunk at a time."""
+    def logprobs(self, batch: Batch, hidden: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+        """The log-probability of each target, (N,), under the logits over `temperature`.
+
+        Logits exist for the sources only, a chunk at a time. `hidden` (T, H) saves the forward where it is known.
+        """
         head = self._lm_head()
-        return token_logprobs(self.hidden(batch)[batch.source_N], head.weight, batch.target_N, head.bias, self.finish)
+        states = (self.hidden(batch) if hidden is None else hidden)[batch.source_N]
+        finish = self.finish.cooled(temperature)
+        return token_logprobs(states, head.weight, batch.target_N, head.bias, finish)
+
+    def values(self, batch: Batch, hidden: Tensor) -> Tensor:
+        """What the value head expects at the source of each target, (N,), from the hidden states (T, H) over √H.
+
+        AdamW moves all weights alike; without the root, a step would move the value √H times as far as a logit.
+        """
+        assert self.value_head is not None, "the feed of the objective makes the value head"
+        return self.value_head(hidden[batch.source_N] / hidden.shape[1] ** 0.5)[:, 0]
 
     def over_vocab(self, batch: Batch, fn: Callable[[slice, Tensor], None]) -> None:
         """Call `fn(rows, logits)` with the logits (n, V) of successive slices of the N sources, without gradients."""
@@ -106,17 +122,14 @@ class Policy:
         return self.head(self.pooled(batch))
 
     def modules(self) -> Iterator[nn.Module]:
-        """The model, and the classification head where there is one."""
-        yield self.wrapped
-        if self.head is not None:
-            yield self.head
+        """The model, and the heads that it has."""
+        yield from filter(None, (self.wrapped, self.head, self.value_head))
 
     def trainable(self) -> dict[str, nn.Parameter]:
-        """The parameters that are learnt, by name; head parameters begin with `head.`."""
-        found = {name: p for name, p in self.wrapped.named_parameters() if p.requires_grad}
-        if self.head is not None:
-            found |= {f"head.{name}": p for name, p in self.head.named_parameters() if p.requires_grad}
-        return found
+        """The parameters that are learnt, by name; those of heads begin with `head.` and `value_head.`."""
+        parts = {"": self.wrapped, "head.": self.head, "value_head.": self.value_head}
+        named = ((start + name, p) for start, part in parts.items() if part for name, p in part.named_parameters())
+        return {name: p for name, p in named if p.requires_grad}
 
     def train(self, mode: bool = True) -> None:
         """Switch dropout on or off."""
@@ -133,6 +146,20 @@ class Policy:
                 yield
         finally:
             self.train(was)
+
+    @contextmanager
+    def holding(self, weights: Mapping[str, Tensor]) -> Iterator[None]:
+        """With these values in the parameters of `trainable()`; with its own again on leaving."""
+        own = {name: parameter.data for name, parameter in self.trainable().items()}
+        try:
+            self._hold(weights)
+            yield
+        finally:
+            self._hold(own)
+
+    def _hold(self, weights: Mapping[str, Tensor]) -> None:
+        for name, parameter in self.trainable().items():
+            parameter.data = weights[name]
 
     @property
     def device(self) -> torch.device:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,10 +23,12 @@ Allowed = Callable[[int, list[int]], Sequence[int]]
 def sample(
     policy: Policy, prompts: Sequence[Sequence[int]], *, max_new_tokens: int, stop_ids: Sequence[int],
     temperature: float = 0.0, allowed: Allowed | None = None, batch_size: int = 128, seed: int = 0,
-    adapters: Sequence[str | None] | None = None,
+    adapters: Sequence[str | None] | None = None, keep_stop: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[list[int]]:  # fmt: skip
-    """Continue each prompt until a stop id (not included) or `max_new_tokens`; greedy at temperature 0.
+    """Continue each prompt until a stop id or `max_new_tokens`; greedy at temperature 0.
+
+    The stop id counts among the new tokens, and is part of the answer only with `keep_stop`.
 
     `allowed` restricts what may come next, row by row. `adapters` names that of each prompt, where the policy holds
     several. Rows of like length are decoded together, at most `batch_size`; the answers come back in the order of the
@@ -41,15 +44,16 @@ def sample(
         while done < len(order):
             room = len(prompts[order[done]]) + max_new_tokens
             together = [rows[i] for i in order[done : done + max(1, min(batch_size, MEMORY_TOKENS // room))]]
-            _decode_batch(policy, together, answers, max_new_tokens, set(stop_ids), temperature, allowed, draw)
+            choose = partial(_choose, answers=answers, temperature=temperature, allowed=allowed, draw=draw)
+            _decode_batch(policy, together, answers, max_new_tokens, set(stop_ids), keep_stop, choose)
             done += len(together)
             progress(done, len(prompts))
     return answers
 
 
 def _decode_batch(
-    policy: Policy, rows: Sequence[Row], answers: list[list[int]],
-    max_new_tokens: int, stops: set[int], temperature: float, allowed: Allowed | None, draw: torch.Generator,
+    policy: Policy, rows: Sequence[Row], answers: list[list[int]], max_new_tokens: int, stops: set[int],
+    keep_stop: bool, choose: Callable[[Tensor, list[int]], list[int]],
 ) -> None:  # fmt: skip
     batch = pack(rows, share_prefix=True).to(policy.device)
     room = max(len(row.ids) for row in rows) + max_new_tokens
@@ -57,9 +61,9 @@ def _decode_batch(
     hidden = policy.hidden(batch, memory=memory)[batch.last_R]
     live = [row.number for row in rows]
     for step in range(max_new_tokens):
-        chosen = _choose(policy.vocab_logits(hidden), live, answers, temperature, allowed, draw)
+        chosen = choose(policy.vocab_logits(hidden), live)
         open_rows = [row for row, token in enumerate(chosen) if token not in stops]
-        for row in open_rows:
+        for row in range(len(live)) if keep_stop else open_rows:
             answers[live[row]].append(chosen[row])
         if not open_rows or step == max_new_tokens - 1:
             return

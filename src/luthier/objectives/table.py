@@ -8,6 +8,7 @@ from functools import partial
 from luthier.models.policy import Policy
 from luthier.objectives.classify import classify, classify_multi, rows
 from luthier.objectives.distill import scorer
+from luthier.objectives.policy_gradient import policy_gradient, terms
 from luthier.objectives.scored import Objective, tokens
 from luthier.objectives.sft import sft
 from luthier.recipe.types import Objective as Settings
@@ -27,9 +28,19 @@ def _distill(
     return Objective(scorer(settings, teacher, vocabulary), {"divergence": tokens})
 
 
+def _policy_gradient(settings: Settings, multi_label: bool) -> Objective:
+    vf_coef = settings.vf_coef if settings.type == "ppo" else 0.0
+    score = partial(policy_gradient, epsilon=settings.epsilon, kl_coef=settings.kl_coef, vf_coef=vf_coef,
+                    temperature=settings.temperature)  # fmt: skip
+    count = rows if settings.loss_type == "dr_grpo" else tokens
+    return Objective(score, terms(count, settings.kl_coef, vf_coef))
+
+
 TABLE: dict[str, Build] = {
     "sft": lambda settings, multi_label: Objective(sft, {"nll": tokens}),
     "pretrain": lambda settings, multi_label: Objective(sft, {"nll": tokens}),
     "classify": _classify,
     "distill": _distill,
+    "grpo": _policy_gradient,
+    "ppo": _policy_gradient,
 }

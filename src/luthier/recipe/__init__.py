@@ -2,7 +2,7 @@
 
 from luthier.recipe.facts import DataFacts, Facts, Glimpse, MachineFacts, ModelFacts
 from luthier.recipe.load import Loaded, from_mapping, load, resolve_paths
-from luthier.recipe.methods import learnt_beside, rehearsed, replayed, total_steps
+from luthier.recipe.methods import ON_POLICY, learnt_beside, rehearsed, replayed, total_steps
 from luthier.recipe.overrides import parse_overrides
 from luthier.recipe.plain import diff, dump_yaml, fingerprint
 from luthier.recipe.propose import propose
@@ -36,6 +36,7 @@ __all__ = [
     "Machine",
     "MachineFacts",
     "ModelFacts",
+    "ON_POLICY",
     "Objective",
     "Privacy",
     "Reason",

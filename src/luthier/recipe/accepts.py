@@ -7,7 +7,7 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
 from luthier.recipe.types import Recipe
@@ -126,6 +126,7 @@ def _number_words(kind: type, marks: list[Any]) -> str:
     bounds = [
         *(f"above {mark.gt}" for mark in marks if isinstance(mark, Gt)),
         *(f"of at least {mark.ge}" for mark in marks if isinstance(mark, Ge)),
+        *(f"of at most {mark.le}" for mark in marks if isinstance(mark, Le)),
         *(f"below {mark.lt}" for mark in marks if isinstance(mark, Lt)),
     ]
     return f"{noun} {' and '.join(bounds)}".strip()

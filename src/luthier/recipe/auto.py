@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from luthier.recipe.facts import Facts
-from luthier.recipe.methods import PASSAGES, batch_factor, epochs_for, method_of, size_factor, total_steps
+from luthier.recipe.methods import ON_POLICY, PASSAGES, batch_factor, epochs_for, method_of, size_factor, total_steps
 from luthier.recipe.rules import ANSWERS
 from luthier.recipe.types import Recipe
 from luthier.recipe.units import format_memory
@@ -35,14 +35,15 @@ def _batch_size(recipe: Recipe, facts: Facts) -> tuple[int, str]:
 
 def _num_epochs(recipe: Recipe, facts: Facts) -> tuple[float, str]:
     method, rows, batch = method_of(recipe), facts.data.rows["train"], int(recipe.train.batch_size)
+    again = recipe.objective.num_iterations
     if recipe.train.max_steps:
-        epochs = math.ceil(recipe.train.max_steps * batch / rows * 100) / 100
+        epochs = math.ceil(math.ceil(recipe.train.max_steps / again) * batch / rows * 100) / 100
         return (
             epochs,
             f"{recipe.train.max_steps} steps of {batch} out of {rows:,} train rows (train.max_steps)",
         )
-    epochs = epochs_for(method, rows, batch)
-    steps = math.ceil(rows * epochs / batch)
+    epochs = epochs_for(method, rows * again, batch)
+    steps = math.ceil(rows * epochs / batch) * again
     if method.min_epochs == method.max_epochs:
         return epochs, f"{method.title} takes {epochs:g} epochs, here {steps:,} steps"
     bounds = f"{method.min_epochs} to {method.max_epochs} epochs"
@@ -54,6 +55,8 @@ def _num_epochs(recipe: Recipe, facts: Facts) -> tuple[float, str]:
 
 def _rehearsal(recipe: Recipe, facts: Facts) -> tuple[float, str]:
     share, rows = method_of(recipe).rehearsal, facts.data.rows["train"]
+    if recipe.objective.type in ON_POLICY:
+        return 0.0, "only the model's own answers are learnt"
     if not share:
         return 0.0, f"{method_of(recipe).title} writes no text that could be forgotten"
     count = min(PASSAGES, round(rows * share))
@@ -106,6 +109,8 @@ def _metrics(recipe: Recipe, facts: Facts) -> tuple[tuple[str, ...], str]:
     if recipe.objective.type == "pretrain":
         return ("nll",), "plain text has no answers to compare"
     longest = facts.data.longest_answer_tokens
+    if recipe.objective.type in ON_POLICY and recipe.objective.reward in ("exact_match", "json_match"):
+        return (recipe.objective.reward,), "it is what is rewarded"
     if facts.data.answers_are_json:
         return ("json_match",), "every answer in the data is a JSON object"
     if longest <= SHORT_ANSWER:
@@ -117,6 +122,8 @@ def _best_metric(recipe: Recipe, facts: Facts) -> tuple[str, str]:
     first = recipe.evaluate.metrics[0]
     if recipe.objective.type == "classify":
         return first, f"{first} decides the verdict"
+    if recipe.objective.type in ON_POLICY:
+        return "reward", "it is what is learnt"
     return "nll", "it needs no answers to be written during training"
 
 

@@ -26,6 +26,7 @@ _MODEL = "write `base_model`: a folder, a hub id or a packaged model"
 _DATA = "write `data`: a path, or a list of entries with `path` and `type`"
 _EPOCHS = "write `train.num_epochs`"
 _ADAPTER = "write `adapter.type`: `lora`, `full`, `head`, `ia3`, `bottleneck`, `adalora`, `prefix` or `prompt`"
+_OBJECTIVE = "write `objective`: `sft`, `pretrain`, `classify`, `distill`, `grpo` or `ppo`"
 _BATCH = "write `train.batch_size`, the rows per optimizer step; micro-batches are cut by the machine's memory"
 _RATE = "write `train.learning_rate`"
 _SCHEDULE = "write `train.lr_scheduler`: `constant`, `linear`, `cosine` or `wsd`"
@@ -59,7 +60,16 @@ _GROUPS: dict[str, str] = {
     "per_device_eval_batch_size activation_offloading": _MEMORY,
     "num_train_epochs epochs n_epochs": _EPOCHS,
     "max_length max_seq_length max_seq_len cutoff_len block_size model_max_length": _LENGTH,
-    "max_prompt_length max_completion_length": _LENGTH,
+    "max_prompt_length": _LENGTH,
+    "max_completion_length response_length": "write `evaluate.max_new_tokens`: sampled answers are no longer",
+    "beta init_kl_coef": "write `objective.kl_coef`",
+    "num_ppo_epochs ppo_epochs": "write `objective.num_iterations`",
+    "reward_funcs reward_func reward_function": "write `objective.reward`",
+    "cliprange clip_range epsilon_high": "write `objective.epsilon`",
+    "missing_eos_penalty mask_truncated_completions": (
+        "leave it out: an answer without its end is scored as it stands, as in the evaluation"
+    ),
+    "use_vllm vllm_mode vllm_gpu_memory_utilization": "leave it out: answers are sampled by the policy itself",
     "excess_length_strategy truncation_side": "write `train.truncation`: `error`, `drop` or `right`",
     "sample_packing eval_sample_packing packing pad_to_sequence_len pad_to_multiple_of "
     "group_by_length neat_packing padding_free multipack_real_batches": _EXACT_PACKING,
@@ -102,7 +112,7 @@ _GROUPS: dict[str, str] = {
     "field_system": _COLUMNS,
     "train_on_inputs train_on_eos train_on_prompt completion_only_loss assistant_only_loss "
     "mask_history mask_prompt train_on_responses_only": _TURNS,
-    "stage rl trainer_type task task_type trainer": "write `objective`: `sft`, `pretrain`, `classify` or `distill`",
+    "stage rl trainer_type task task_type trainer": _OBJECTIVE,
     "special_tokens tokens new_special_tokens resize_vocab added_tokens_overrides": (
         "leave it out: the vocabulary stays that of `base_model`"
     ),
@@ -147,11 +157,8 @@ VALUES: dict[tuple[str, str], str] = {
         ("objective.type", other): "there is no preference tuning; write `sft` for rows with one answer each"
         for other in ("dpo", "ipo", "kto", "orpo", "cpo", "simpo", "rm", "reward", "reward_modeling")
     },
-    **{
-        ("objective.type", other): "there is no reinforcement learning; write `sft` for rows with answers"
-        for other in ("ppo", "grpo", "rloo", "gspo", "dapo")
-    },
     **{("objective.type", other): "write `distill`" for other in ("gkd", "kd", "minillm", "knowledge_distillation")},
+    **{("objective.type", other): "write `grpo`" for other in ("rloo", "gspo", "dapo", "dr_grpo", "reinforce")},
     ("train.lr_scheduler", "warmup_stable_decay"): "write `wsd`",
     ("train.lr_scheduler", "constant_with_warmup"): "write `constant`; `train.warmup_ratio` is the warm-up",
     ("train.lr_scheduler", "cosine_with_restarts"): "write `cosine`",

@@ -16,7 +16,7 @@ from luthier.recipe.faults import faults_of, refuse
 from luthier.recipe.overrides import apply, parse_overrides
 from luthier.recipe.rules import contradictions
 from luthier.recipe.shorthand import expand
-from luthier.recipe.types import Recipe
+from luthier.recipe.types import Objective, Recipe
 
 
 class Loaded(NamedTuple):
@@ -62,8 +62,8 @@ def resolve_paths(recipe: Recipe, base: Path) -> Recipe:
         update={
             "data": tuple(e.model_copy(update={"path": _absolute(e.path, base)}) for e in recipe.data),
             "base_model": _model(recipe.base_model, base),
-            "objective": objective,
             "chat_template": template and _absolute(template, base),
+            "objective": _rewarded(objective, base),
         }
     )
 
@@ -71,6 +71,14 @@ def resolve_paths(recipe: Recipe, base: Path) -> Recipe:
 def _model(name: str, base: Path) -> str:
     folder = base / Path(name).expanduser()
     return str(folder.resolve()) if folder.is_dir() else name
+
+
+def _rewarded(objective: Objective, base: Path) -> Objective:
+    """The objective with an absolute path in a reward that is a function of a file."""
+    file, colon, name = objective.reward.rpartition(":")
+    if not file.endswith(".py"):
+        return objective
+    return objective.model_copy(update={"reward": _absolute(file, base) + colon + name})
 
 
 def _absolute(path: str, base: Path) -> str:

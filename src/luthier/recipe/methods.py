@@ -35,6 +35,10 @@ METHODS = {
     ("full", "pretrain"): Method("all weights on text", 2e-5, 16, 150, 1, 5, rehearsal=0.05),
     ("full", "distill"): Method("all weights on what a teacher says", 2e-5, 16, 150, 1, 10, rehearsal=0.05),
     ("full", "classify"): Method("a classifier with all weights", 2e-5, 32, 600, 3, 10),
+    ("lora", "grpo"): Method("LoRA by group-relative rewards", 2e-4, 8, 60, 1, 10),
+    ("full", "grpo"): Method("all weights by group-relative rewards", 2e-6, 8, 60, 1, 10),
+    ("lora", "ppo"): Method("LoRA by rewards and values", 2e-4, 8, 60, 1, 10),
+    ("full", "ppo"): Method("all weights by rewards and values", 2e-6, 8, 60, 1, 10),
     ("head", "classify"): Method("a head on a frozen trunk", 2e-3, 256, 0, 3, 3, scales=False),
     ("prefix", "sft"): Method("prefix tuning on answers", 1e-2, 16, 300, 1, 20, scales=False, rehearsal=0.05),
     ("prefix", "pretrain"): Method("prefix tuning on text", 1e-2, 16, 300, 1, 10, scales=False, rehearsal=0.05),
@@ -45,6 +49,8 @@ METHODS = {
 }
 """(adapter, objective) -> its settings. LoRA takes about ten times the rate of all weights, and a little more in short
 fits (Schulman et al. 2025, "LoRA Without Regret"). Virtual tokens are few and take the rates of PEFT's examples."""
+ON_POLICY = frozenset({"grpo", "ppo"})
+"""Objectives whose answers are sampled from the policy itself."""
 AS_LORA = {"ia3": ("IA³", 10.0), "bottleneck": ("bottleneck adapters", 1.0), "adalora": ("AdaLoRA", 4.0)}
 """Adapters that learn as LoRA does but for the rate: what they are called, and how many times LoRA's they take."""
 METHODS |= {
@@ -99,12 +105,12 @@ def replayed(recipe: Recipe, rows: int) -> int:
 def total_steps(recipe: Recipe, rows: int) -> int:
     """Optimizer steps of a resolved recipe on `rows` train rows and what is learnt beside them.
 
-    Batches run on over the end of an epoch, so each but the last is whole: ⌈rows × epochs / batch size⌉, at
-    most `train.max_steps`.
+    Batches run on over the end of an epoch, so each but the last is whole: ⌈rows × epochs / batch size⌉, each taken
+    `objective.num_iterations` times, at most `train.max_steps`.
     """
     rows += learnt_beside(recipe, rows)
     train = recipe.train
     assert train.num_epochs != "auto", "the recipe is not resolved"
     assert train.batch_size != "auto", "the recipe is not resolved"
-    steps = max(1, math.ceil(round(rows * train.num_epochs / train.batch_size, 6)))
+    steps = max(1, math.ceil(round(rows * train.num_epochs / train.batch_size, 6))) * recipe.objective.num_iterations
     return min(steps, train.max_steps or steps)

@@ -8,6 +8,7 @@ from typing import get_args
 from luthier.recipe.accepts import Key, dotted, fields
 from luthier.recipe.faults import Fault, refuse
 from luthier.recipe.foreign import VALUES
+from luthier.recipe.methods import ON_POLICY
 from luthier.recipe.types import Adapter, Objective, Recipe, Train
 from luthier.recipe.values import Metric, Part
 
@@ -64,16 +65,18 @@ def _method(recipe: Recipe) -> Iterator[Fault]:
             "Write `objective: classify`, or `adapter: lora`",
         )
     for name in _changed(recipe.objective):
-        if objective not in USED_BY.get(name, (objective,)):
+        if objective not in USED_BY[name]:
             yield _no_effect(("objective", name), " or ".join(f"`objective: {kind}`" for kind in USED_BY[name]))
     if objective == "distill":
         yield from _teacher(recipe.objective)
-    if objective not in ANSWERS and recipe.train.train_on != Train().train_on:
+    if objective in ON_POLICY:
+        yield from _sampled(recipe)
+    if objective not in LEARNT and recipe.train.train_on != Train().train_on:
         yield _no_effect(("train", "train_on"), "`objective: sft`")
-    if objective == "classify" and recipe.train.rehearsal not in ("auto", 0):
+    if objective not in TEXT and recipe.train.rehearsal not in ("auto", 0):
         yield _no_effect(("train", "rehearsal"), "`objective: sft` or `pretrain`")
     if objective not in ANSWERS and recipe.evaluate.constrain != "none":
-        yield _no_effect(("evaluate", "constrain"), "`objective: sft`")
+        yield _no_effect(("evaluate", "constrain"), "an objective that writes answers")
 
 
 def _adapter(recipe: Recipe) -> Iterator[Fault]:
@@ -152,6 +155,16 @@ def _privacy(recipe: Recipe) -> Iterator[Fault]:
                         "Leave it or `privacy` out, or give them as rows")  # fmt: skip
 
 
+def _sampled(recipe: Recipe) -> Iterator[Fault]:
+    """What answers that are sampled from the policy do not allow."""
+    if recipe.objective.type == "grpo" and recipe.objective.num_generations < 2:
+        what = "`grpo` compares the answers to one prompt, and `objective.num_generations` is 1"
+        yield Fault(("objective", "num_generations"), what, "Write at least 2, or `objective: ppo`")
+    if recipe.adapter.lora_dropout:
+        what = "with `adapter.lora_dropout`, answers would be sampled from another policy than the one that learns"
+        yield Fault(("adapter", "lora_dropout"), what, "Leave it out")
+
+
 def _budget(recipe: Recipe) -> Iterator[Fault]:
     if recipe.train.max_cost is not None and not recipe.machine.price_per_hour:
         yield Fault(
@@ -183,21 +196,30 @@ READ_BY: dict[str, tuple[str, ...]] = {
     "num_virtual_tokens": ("prefix", "prompt"),
 }
 """Which adapters read a key of the section; those that are not listed, LoRA alone."""
-ANSWERS = ("sft", "distill")
-"""Objectives that learn answers."""
+LEARNT = ("sft", "distill")
+"""Objectives that learn the answers of the data."""
+ANSWERS = (*LEARNT, "grpo", "ppo")
+"""Objectives that teach to answer."""
 TEXT = ("sft", "pretrain", "distill")
 """Objectives that learn text."""
 PRIVATE = ("sft", "pretrain", "classify", "distill")
 """Objectives in which each row has a loss of its own."""
-USED_BY = {
+USED_BY: dict[str, tuple[str, ...]] = {
+    "type": get_args(Objective.model_fields["type"].annotation),
     **dict.fromkeys(("class_weights", "label_smoothing"), ("classify",)),
-    "beside": ("sft", "pretrain", "distill"),
-    **dict.fromkeys(("teacher", "divergence", "jsd_beta", "temperature", "top_k"), ("distill",)),
+    "beside": TEXT,
+    **dict.fromkeys(("teacher", "divergence", "jsd_beta", "top_k"), ("distill",)),
+    "temperature": ("distill", "grpo", "ppo"),
+    **dict.fromkeys(("loss_type", "scale_rewards"), ("grpo",)),
+    **dict.fromkeys(("gamma", "lam", "vf_coef"), ("ppo",)),
+    **dict.fromkeys(("reward", "num_generations", "num_iterations", "epsilon", "kl_coef"), ("grpo", "ppo")),
 }
 """Which objectives read a key of the section."""
 CLASSIFY = ("accuracy", "macro_f1")
-MEASURED: dict[str, tuple[str, ...]] = {"classify": CLASSIFY, "pretrain": ("nll",), "sft": get_args(Metric),
-                                       "distill": get_args(Metric)}  # fmt: skip
+MEASURED: dict[str, tuple[str, ...]] = {"classify": CLASSIFY, "pretrain": ("nll",)}
+"""What the held-out rows are measured by; every metric where an objective is not listed."""
+VALIDATED: dict[str, tuple[str, ...]] = {"classify": CLASSIFY, **dict.fromkeys(sorted(ON_POLICY), ("reward",))}
+"""What the validation rows are measured by; `nll` where an objective is not listed."""
 
 
 def _evaluation(recipe: Recipe) -> Iterator[Fault]:
@@ -206,12 +228,13 @@ def _evaluation(recipe: Recipe) -> Iterator[Fault]:
         recipe.evaluate.metrics,
         recipe.train.metric_for_best_model,
     )
-    allowed = MEASURED[objective]
+    allowed = MEASURED.get(objective, get_args(Metric))
     for index, metric in enumerate(metrics if metrics != "auto" else ()):
         if metric not in allowed:
             yield _not_measured(("evaluate", "metrics", index), metric, objective, allowed)
-    if best in CLASSIFY and objective != "classify":
-        yield _not_measured(("train", "metric_for_best_model"), best, objective, ("nll",))
+    validated = VALIDATED.get(objective, ("nll",))
+    if best not in ("auto", *validated):
+        yield _not_measured(("train", "metric_for_best_model"), best, objective, validated)
     for name in ("metrics", "baselines"):
         listed = getattr(recipe.evaluate, name)
         if listed != "auto" and len(set(listed)) < len(listed):

@@ -134,9 +134,10 @@ class Adapter(Part):
 class Objective(Part):
     """How a batch is scored."""
 
-    type: Literal["sft", "pretrain", "classify", "distill"] = "sft"
+    type: Literal["sft", "pretrain", "classify", "distill", "grpo", "ppo"] = "sft"
     """`sft`: answer tokens; `pretrain`: all tokens; `classify`: one label, or several, per row; `distill`: what a
-    teacher says about each answer token."""
+    teacher says about each answer token; `grpo`: sampled answers by what they earn beside others to a prompt; `ppo`:
+    sampled answers by what they earn above a learnt value."""
     class_weights: Literal["none", "balanced"] | dict[str, Above0] = "none"
     """`classify` only: weight of each class; `balanced` is n / (classes × n of the class)."""
     label_smoothing: Fraction = 0.0
@@ -148,7 +149,8 @@ class Objective(Part):
     jsd_beta: Annotated[float, Field(gt=0, lt=1, strict=True)] = 0.5
     """`divergence: js` only: the teacher's share of the mixture that both are compared with."""
     temperature: Above0 = 1.0
-    """`distill` only: what logits of teacher and policy are divided by; the loss is multiplied by its square."""
+    """`distill`: what logits of teacher and policy are divided by; the loss is multiplied by its square. `grpo`, `ppo`:
+    the temperature at which answers are sampled and learnt."""
     top_k: Positive | None = None
     """`distill` only: compare the teacher's so many likeliest tokens and one bucket for all others. They are computed
     once and kept on disk, and the teacher need not be loaded again. By default, the whole vocabulary of a live one."""
@@ -156,6 +158,27 @@ class Objective(Part):
     beside: AtLeast0 = 0.0
     """Where text is learnt: how much the plain text of data entries with `split: beside` counts as a second objective,
     learnt whole as by `pretrain`."""
+    reward: Text = "exact_match"
+    """`grpo`, `ppo`: what an answer earns: `exact_match`, `json_match`, `module:function` or `file.py:function`."""
+    num_generations: Positive = 8
+    """`grpo`, `ppo`: answers sampled for each prompt; `train.batch_size` counts prompts."""
+    num_iterations: Positive = 1
+    """`grpo`, `ppo`: optimizer steps on the same answers before new ones are sampled."""
+    epsilon: Above0 = 0.2
+    """`grpo`, `ppo`: how far the probability of a token may move from when it was drawn before its gain is clipped."""
+    kl_coef: AtLeast0 = 0.0
+    """`grpo`, `ppo`: the weight of the penalty on the distance from the policy at step 0 (`beta` in TRL's GRPO)."""
+    loss_type: Literal["grpo", "dapo", "dr_grpo"] = "dapo"
+    """`grpo` only: every answer counts the same (`grpo`), every token (`dapo`), or every token over the longest answer
+    allowed (`dr_grpo`)."""
+    scale_rewards: Switch = True
+    """`grpo` only: measure an answer's advantage in standard deviations among the answers to its prompt."""
+    gamma: Annotated[float, Field(gt=0, le=1, strict=True)] = 1.0
+    """`ppo` only: what a reward one token later is worth."""
+    lam: Annotated[float, Field(ge=0, le=1, strict=True)] = 0.95
+    """`ppo` only: λ of the generalised advantage estimate."""
+    vf_coef: Above0 = 0.1
+    """`ppo` only: the weight of the value head's loss."""
 
 
 class Train(Part):
@@ -197,7 +220,7 @@ class Train(Part):
     """How strongly weights that the rows with `split: earlier` depend on are held where they were (EWC); 0 for not."""
     early_stopping_patience: Positive | None = None
     """Stop when `metric_for_best_model` has not improved for this many evaluations."""
-    metric_for_best_model: Literal["auto", "nll", "accuracy", "macro_f1"] = "auto"
+    metric_for_best_model: Literal["auto", "nll", "accuracy", "macro_f1", "reward"] = "auto"
     """The validation metric that decides which checkpoint is best."""
     eval_steps: Auto | Positive = "auto"
     """Steps between evaluations on the validation split."""

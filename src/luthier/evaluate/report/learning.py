@@ -76,7 +76,8 @@ def _naming(name: str) -> tuple[str, Callable[[float], str], Callable[[float], s
     if name == "train_loss":
         return "Train loss", lambda value: fixed(value, 3), plain_tick
     kind = measure(name.removeprefix("validation_"))
-    title = f"Validation, {kind.title[0].lower()}{kind.title[1:]}"
+    validated = name.startswith("validation_")
+    title = f"Validation, {kind.title[0].lower()}{kind.title[1:]}" if validated else kind.title
     return title, kind.show, kind.tick
 
 

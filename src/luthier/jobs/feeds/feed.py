@@ -21,7 +21,8 @@ Measure = Callable[[Policy], dict[str, float]]
 class Feed:
     """What an objective learns from, and how.
 
-    `begin` runs once, before the first step of a run and not when it is resumed.
+    `begin` runs once, before the first step of a run and not when it is resumed. `learns_rows` says whether the rows
+    of the data are what is learnt, so that their losses say something about them.
     """
 
     source: Source
@@ -29,6 +30,7 @@ class Feed:
     measure: Measure
     begin: Callable[[], None] = lambda: None
     seams: Seams = field(default_factory=Seams)
+    learns_rows: bool = True
 
 
 def shuffled(work: Work, make: MakeBatches, count: int) -> Stream:

@@ -10,6 +10,7 @@ from luthier.jobs.feeds.feed import Feed
 from luthier.jobs.feeds.held import held
 from luthier.jobs.feeds.language import language
 from luthier.jobs.feeds.private import private
+from luthier.jobs.feeds.rollouts import rollouts
 from luthier.jobs.feeds.teacher import imitation
 from luthier.jobs.workbench import Work
 from luthier.models.policy import Policy
@@ -19,6 +20,8 @@ TABLE: dict[str, Callable[[Work, Policy], Feed]] = {
     "pretrain": language,
     "classify": classes,
     "distill": imitation,
+    "grpo": rollouts,
+    "ppo": rollouts,
 }
 """objective → (what the run works with, the policy at step 0) → its feed."""
 
