@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from factory import write_tiny_bert, write_tiny_llama
-from policies import LABELS, files_of, language_rows
+from policies import LABELS, files_of, language_rows, pair_rows
 
 from luthier.data.forest import Row
 from luthier.data.stream import Stream, packed
@@ -24,8 +24,9 @@ from luthier.engine.plan import Plan
 from luthier.engine.report import Report
 from luthier.models.load import make_policy
 from luthier.models.policy import Policy
+from luthier.models.score import over_rows, row_logprobs
 from luthier.objectives import TABLE
-from luthier.recipe import Adapter, Objective, Train
+from luthier.recipe import PAIRED, Adapter, Objective, Train
 
 GOLDEN = Path(__file__).with_name("losses.json")
 STEPS, BATCH, ROWS = 6, 4, 10
@@ -54,6 +55,10 @@ CASES = {
     "classify, lora on a decoder": Case("classify", "llama", "lora", 1e-2),
     "classify, several labels, head": Case("classify", "bert", "head", 1e-1, multi_label=True),
     "classify, several labels, full": Case("classify", "bert", "full", 1e-3, multi_label=True),
+    "dpo, lora": Case("dpo", "llama", "lora", 1e-2),
+    "dpo, full": Case("dpo", "llama", "full", 1e-3),
+    "reward, lora": Case("reward", "llama", "lora", 1e-2),
+    "reward, head": Case("reward", "bert", "head", 1e-1),
 }
 
 
@@ -72,11 +77,12 @@ class Memory:
 
 def losses(case: Case, model: Path, folder: Path) -> list[float]:
     """The loss at each of the first steps, from the base model on."""
-    labels = LABELS if case.objective == "classify" else ()
+    labels = {"classify": LABELS, "reward": ("reward",)}.get(case.objective, ())
     adapter = Adapter(type=case.adapter, lora_r=4, lora_alpha=8.0)  # type: ignore[arg-type]
     policy = make_policy(files_of(model), adapter, labels, case.multi_label, seed=1)
     rows = Memory(rows_of(case))
-    make = packed(rows, MICRO_BATCH_TOKENS, columns_of(case), share_prefix=case.objective != "classify")
+    share, together = case.model == "llama" and case.objective != "classify", 2 if case.objective in PAIRED else 1
+    make = packed(rows, MICRO_BATCH_TOKENS, columns_of(case, policy, rows), share, together=together)
     stream = Stream(make, ROWS, BATCH, STEPS * BATCH)
     plan = Plan(Train(learning_rate=case.learning_rate, weight_decay=0.01), policy.trainable(), STEPS)
     seen: list[float] = []
@@ -90,18 +96,27 @@ def losses(case: Case, model: Path, folder: Path) -> list[float]:
 
 
 def rows_of(case: Case) -> list[Row]:
-    rows = language_rows(90 if case.model == "bert" else 300, ROWS, case.shared)
+    vocabulary = 90 if case.model == "bert" else 300
+    if case.objective in PAIRED:
+        return pair_rows(vocabulary, ROWS)
+    rows = language_rows(vocabulary, ROWS, case.shared)
     if case.objective != "pretrain":
         return rows
     return [Row(row.ids, np.r_[0.0, np.ones(len(row.ids) - 1)].astype(np.float32), row.number) for row in rows]
 
 
-def columns_of(case: Case) -> dict[str, np.ndarray]:
+def columns_of(case: Case, policy: Policy, rows: Memory) -> dict[str, np.ndarray]:
+    weight = np.linspace(0.5, 1.5, ROWS, dtype=np.float32)
+    if case.objective in PAIRED:
+        columns: dict[str, np.ndarray] = {"row_weight": np.repeat(weight, 2)}
+        if case.objective == "dpo":
+            columns["reference_logp"] = over_rows(policy, rows, 100, lambda batch: row_logprobs(policy, batch))
+        return columns
     if case.objective != "classify":
         return {}
     member = np.arange(ROWS)[:, None] % (np.arange(len(LABELS)) + 2) == 0
     label = member.astype(np.float32) if case.multi_label else np.arange(ROWS) % len(LABELS)
-    return {"label": label, "row_weight": np.linspace(0.5, 1.5, ROWS, dtype=np.float32)}
+    return {"label": label, "row_weight": weight}
 
 
 @pytest.mark.parametrize("name", CASES)

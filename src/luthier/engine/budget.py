@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from luthier.recipe.facts import Facts
-from luthier.recipe.methods import rehearsed, total_steps
+from luthier.recipe.methods import HEADED, rehearsed, rows_each, total_steps
 from luthier.recipe.types import Recipe
 from luthier.recipe.units import parse_memory
 
@@ -45,6 +45,8 @@ def forecast(recipe: Recipe, facts: Facts) -> Forecast:
     passes = 1.0 if recipe.adapter.type == "head" else seen / rows
     tokens = int(seen * facts.data.mean_tokens)
     operations = passes * rows * row_operations(recipe, facts)
+    if recipe.objective.type == "dpo":
+        operations += rows * forward_operations(recipe, facts)  # the policy at step 0
     seconds = operations / (facts.machine.gemm_gflops * 1e9 * EFFICIENCY[facts.machine.device])
     budget = micro_batch_tokens(recipe, facts)
     side = lanes(recipe, facts)
@@ -54,17 +56,22 @@ def forecast(recipe: Recipe, facts: Facts) -> Forecast:
 
 
 def row_operations(recipe: Recipe, facts: Facts) -> float:
-    """Floating-point operations for one average row: 2 a weight forward, as many for the gradient of the input, and
+    """Floating-point operations for one average example: 2 a weight forward, as many for the gradient of the input, and
     as many again where the weights are trained."""
+    backward = {"head": 0, "lora": 1, "full": 2}[recipe.adapter.type] * trained_share(recipe, facts)
+    return (1 + backward) * forward_operations(recipe, facts)
+
+
+def forward_operations(recipe: Recipe, facts: Facts) -> float:
+    """Those of a forward pass alone."""
     model, data = facts.model, facts.data
     trunk = model.num_parameters - model.vocab_size * model.hidden_size
-    head = 0 if recipe.objective.type == "classify" else model.vocab_size * model.hidden_size
-    each = 2 + {"head": 0, "lora": 2, "full": 4}[recipe.adapter.type] * trained_share(recipe, facts)
-    return each * (trunk * data.mean_tokens + head * data.mean_trained_tokens)
+    head = 0 if recipe.objective.type in HEADED else model.vocab_size * model.hidden_size
+    return 2 * (trunk * data.mean_tokens + head * data.mean_trained_tokens)
 
 
 def micro_batch_tokens(recipe: Recipe, facts: Facts) -> int:
-    """Tokens of a micro-batch: the fastest size, or what memory allows, but never less than the longest row."""
+    """Tokens of a micro-batch: the fastest size, or what memory allows, but never less than the longest example."""
     room = _room(recipe, facts) / lanes(recipe, facts) - lane_bytes(recipe, facts, 0)
     fits = int(room / token_bytes(recipe, facts))
     return max(_longest(recipe, facts), min(BEST_MICRO_BATCH_TOKENS[facts.machine.device], fits))
@@ -85,7 +92,7 @@ def lanes(recipe: Recipe, facts: Facts) -> int:
 def lane_bytes(recipe: Recipe, facts: Facts, tokens: int) -> float:
     """A micro-batch under way, its gradient, and the buffer of the output head."""
     model = facts.model
-    head = 0 if recipe.objective.type == "classify" else 2 * HEAD_CHUNK_TOKENS * model.vocab_size
+    head = 0 if recipe.objective.type in HEADED else 2 * HEAD_CHUNK_TOKENS * model.vocab_size
     return 4.0 * (trained_parameters(recipe, facts) + head) + tokens * token_bytes(recipe, facts)
 
 
@@ -118,7 +125,7 @@ def _room(recipe: Recipe, facts: Facts) -> float:
 
 
 def _longest(recipe: Recipe, facts: Facts) -> int:
-    return min(facts.data.longest_tokens, int(recipe.train.sequence_len))
+    return rows_each(recipe) * min(facts.data.longest_tokens, int(recipe.train.sequence_len))
 
 
 def lora_parameters(recipe: Recipe, facts: Facts) -> int:

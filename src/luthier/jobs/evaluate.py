@@ -97,7 +97,7 @@ def _work(home: Home, plan: RunPlan | None, asked: Recipe, folder: Path, found: 
         plan = _plain_plan(
             recipe, Facts(model_facts(files), data_facts(recipe, found, rendered, renderer), machine_facts())
         )
-    rows = {"test": [tests[i] for i in rendered["test"].kept]}
+    rows = {"test": [tests[i] for i in rendered["test"].examples]}
     if plan.dataset_version:
         rows["train"] = version.read(home, plan.dataset_version, "train")
     return Work(home, plan, plan.settings, folder, files, rows, rendered, stages)

@@ -2,7 +2,7 @@
 
 from luthier.recipe.facts import DataFacts, Facts, Glimpse, MachineFacts, ModelFacts
 from luthier.recipe.load import Loaded, from_mapping, load, resolve_paths
-from luthier.recipe.methods import rehearsed, total_steps
+from luthier.recipe.methods import HEADED, PAIRED, rehearsed, rows_each, total_steps
 from luthier.recipe.overrides import parse_overrides
 from luthier.recipe.plain import diff, dump_yaml, fingerprint
 from luthier.recipe.propose import propose
@@ -31,11 +31,13 @@ __all__ = [
     "Evaluate",
     "Facts",
     "Glimpse",
+    "HEADED",
     "Loaded",
     "Machine",
     "MachineFacts",
     "ModelFacts",
     "Objective",
+    "PAIRED",
     "Reason",
     "Recipe",
     "Resolved",
@@ -58,5 +60,6 @@ __all__ = [
     "rehearsed",
     "resolve",
     "resolve_paths",
+    "rows_each",
     "total_steps",
 ]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from luthier.recipe.facts import Facts
-from luthier.recipe.methods import PASSAGES, batch_factor, epochs_for, method_of, size_factor, total_steps
+from luthier.recipe.methods import PAIRED, PASSAGES, batch_factor, epochs_for, method_of, size_factor, total_steps
 from luthier.recipe.types import Recipe
 from luthier.recipe.units import format_memory
 
@@ -54,7 +54,8 @@ def _num_epochs(recipe: Recipe, facts: Facts) -> tuple[float, str]:
 def _rehearsal(recipe: Recipe, facts: Facts) -> tuple[float, str]:
     share, rows = method_of(recipe).rehearsal, facts.data.rows["train"]
     if not share:
-        return 0.0, f"{method_of(recipe).title} writes no text that could be forgotten"
+        why = "learns from pairs alone" if recipe.objective.type == "dpo" else "writes no text that could be forgotten"
+        return 0.0, f"{method_of(recipe).title} {why}"
     count = min(PASSAGES, round(rows * share))
     return share, f"{count} general passages beside the {rows:,} train rows, so that less is forgotten"
 
@@ -104,6 +105,8 @@ def _metrics(recipe: Recipe, facts: Facts) -> tuple[tuple[str, ...], str]:
         return ("accuracy", "macro_f1"), f"the answers are labels, {facts.data.labels} of them"
     if recipe.objective.type == "pretrain":
         return ("nll",), "plain text has no answers to compare"
+    if recipe.objective.type in PAIRED:
+        return ("preference_accuracy",), "the rows are pairs of answers, one preferred to the other"
     longest = facts.data.longest_answer_tokens
     if facts.data.answers_are_json:
         return ("json_match",), "every answer in the data is a JSON object"
@@ -116,6 +119,8 @@ def _best_metric(recipe: Recipe, facts: Facts) -> tuple[str, str]:
     first = recipe.evaluate.metrics[0]
     if recipe.objective.type == "classify":
         return first, f"{first} decides the verdict"
+    if recipe.objective.type in PAIRED:
+        return "loss", "it says more about few pairs than the share that is ranked right"
     return "nll", "it needs no answers to be written during training"
 
 

@@ -98,7 +98,15 @@ _GROUPS: dict[str, str] = {
     "field_system": _COLUMNS,
     "train_on_inputs train_on_eos train_on_prompt completion_only_loss assistant_only_loss "
     "mask_history mask_prompt train_on_responses_only": _TURNS,
-    "stage rl trainer_type task task_type trainer": "write `objective`: `sft`, `pretrain` or `classify`",
+    "stage rl trainer_type task task_type trainer": (
+        "write `objective`: `sft`, `pretrain`, `classify`, `dpo` or `reward`"
+    ),
+    "dpo_beta pref_beta rl_beta": "write `objective.beta`",
+    "dpo_label_smoothing label_smoothing_factor": "write `objective.label_smoothing`",
+    "loss_type pref_loss": "leave it out: `objective: dpo` is the loss of Rafailov et al. 2023",
+    "ref_model ref_model_name_or_path precompute_ref_log_probs reference_free": (
+        "leave it out: the reference is the policy at step 0, whose log-probabilities are computed once"
+    ),
     "special_tokens tokens new_special_tokens resize_vocab added_tokens_overrides": (
         "leave it out: the vocabulary stays that of `base_model`"
     ),
@@ -135,9 +143,10 @@ VALUES: dict[tuple[str, str], str] = {
         for other in ("classification", "seq_cls", "sequence-classification")
     },
     **{
-        ("objective.type", other): "there is no preference tuning; write `sft` for rows with one answer each"
-        for other in ("dpo", "ipo", "kto", "orpo", "cpo", "simpo", "rm", "reward", "reward_modeling")
+        ("objective.type", other): "write `dpo`, for pairs of a chosen and a rejected answer"
+        for other in ("ipo", "kto", "orpo", "cpo", "simpo")
     },
+    **{("objective.type", other): "write `reward`" for other in ("rm", "reward_model", "reward_modeling")},
     **{
         ("objective.type", other): "there is no reinforcement learning; write `sft` for rows with answers"
         for other in ("ppo", "grpo", "rloo", "gspo", "dapo")
@@ -153,7 +162,7 @@ VALUES: dict[tuple[str, str], str] = {
     **{("chat_template", name): _TEMPLATE for name in _TEMPLATES.split()},
     **{("evaluate.metrics.0", name): "write `macro_f1`" for name in ("f1", "f1_macro", "macro-f1")},
     **{("evaluate.metrics.0", name): "write `nll`" for name in ("loss", "perplexity", "ppl", "eval_loss")},
-    **{("train.metric_for_best_model", name): "write `nll`" for name in ("loss", "eval_loss", "perplexity")},
+    **{("train.metric_for_best_model", name): "write `nll`" for name in ("eval_loss", "perplexity")},
     **{("machine.device", name): "write `cuda`" for name in ("gpu", "cuda:0")},
 }
 """(key, value of another tool) -> what to write; list positions stand as 0."""

@@ -34,13 +34,29 @@ METHODS = {
     ("full", "pretrain"): Method("all weights on text", 2e-5, 16, 150, 1, 5, rehearsal=0.05),
     ("full", "classify"): Method("a classifier with all weights", 2e-5, 32, 600, 3, 10),
     ("head", "classify"): Method("a head on a frozen trunk", 2e-3, 256, 0, 3, 3, scales=False),
+    ("lora", "dpo"): Method("LoRA on preferences", 5e-5, 32, 150, 1, 3),
+    ("full", "dpo"): Method("all weights on preferences", 5e-6, 32, 150, 1, 3),
+    ("lora", "reward"): Method("a LoRA reward model", 1e-4, 32, 150, 1, 2),
+    ("full", "reward"): Method("a reward model with all weights", 1e-5, 32, 150, 1, 2),
+    ("head", "reward"): Method("a reward on a frozen trunk", 2e-3, 256, 0, 3, 3, scales=False),
 }
 """(adapter, objective) -> its settings. LoRA takes about ten times the rate of all weights, and a little more in short
-fits (Schulman et al. 2025, "LoRA Without Regret")."""
+fits (Schulman et al. 2025, "LoRA Without Regret"). `dpo` takes far lower rates than answers (for all weights of 7 B and
+longer fits, 1e-6 in Rafailov et al. 2023, 5e-7 in Tunstall et al. 2023, arXiv:2310.16944), a reward model few epochs,
+since it overfits (Ouyang et al. 2022, arXiv:2203.02155, appendix C.2)."""
+PAIRED = ("dpo", "reward")
+"""Objectives that learn from preference pairs: two rendered rows an example."""
+HEADED = ("classify", "reward")
+"""Objectives with a small head of their own in place of the output over the vocabulary; they write no text."""
 PASSAGES = 72
 """General passages that there are (`data/rehearsal`)."""
 MOST = 5.0
 """The largest factor that a small model gives the learning rate."""
+
+
+def rows_each(recipe: Recipe) -> int:
+    """Rendered rows of one example."""
+    return 2 if recipe.objective.type in PAIRED else 1
 
 
 def method_of(recipe: Recipe) -> Method:

@@ -8,6 +8,7 @@ from typing import get_args
 from luthier.recipe.accepts import Key, dotted, fields
 from luthier.recipe.faults import Fault, refuse
 from luthier.recipe.foreign import VALUES
+from luthier.recipe.methods import HEADED
 from luthier.recipe.types import Adapter, Metric, Part, Recipe, Train
 
 
@@ -53,23 +54,22 @@ def _template(recipe: Recipe) -> Iterator[Fault]:
 
 def _method(recipe: Recipe) -> Iterator[Fault]:
     adapter, objective = recipe.adapter.type, recipe.objective.type
-    if adapter == "head" and objective != "classify":
+    if adapter == "head" and objective not in HEADED:
         yield Fault(
             ("adapter", "type"),
-            f"`adapter: head` trains a classifier, but `objective` is `{objective}`",
-            "Write `objective: classify`, or `adapter: lora`",
+            f"`adapter: head` trains a classifier or a reward, but `objective` is `{objective}`",
+            "Write `objective: classify` or `reward`, or `adapter: lora`",
         )
     for name in _changed(recipe.adapter):
         if adapter not in READ_BY.get(name, ("lora",)):
             needs = " or ".join(f"`adapter: {kind}`" for kind in READ_BY.get(name, ("lora",)))
             yield _no_effect(("adapter", name), needs)
-    if objective != "classify":
-        for name in _changed(recipe.objective):
-            if name != "type":
-                yield _no_effect(("objective", name), "`objective: classify`")
+    for name in _changed(recipe.objective):
+        if objective not in USED_BY.get(name, (objective,)):
+            yield _no_effect(("objective", name), " or ".join(f"`objective: {kind}`" for kind in USED_BY[name]))
     if objective != "sft" and recipe.train.train_on != Train().train_on:
         yield _no_effect(("train", "train_on"), "`objective: sft`")
-    if objective == "classify" and recipe.train.rehearsal not in ("auto", 0):
+    if objective not in ("sft", "pretrain") and recipe.train.rehearsal not in ("auto", 0):
         yield _no_effect(("train", "rehearsal"), "`objective: sft` or `pretrain`")
     if objective != "sft" and recipe.evaluate.constrain != "none":
         yield _no_effect(("evaluate", "constrain"), "`objective: sft`")
@@ -94,8 +94,20 @@ def _budget(recipe: Recipe) -> Iterator[Fault]:
 READ_BY: dict[str, tuple[str, ...]] = {"type": get_args(Adapter.model_fields["type"].annotation),
                                         "num_layers": ("lora", "full")}  # fmt: skip
 """Which adapters read a key of the section; those that are not listed, LoRA alone."""
+USED_BY = {"class_weights": ("classify",), "label_smoothing": ("classify", "dpo"), "beta": ("dpo",)}
+"""Which objectives read a key of the section."""
 CLASSIFY = ("accuracy", "macro_f1")
-MEASURED: dict[str, tuple[str, ...]] = {"classify": CLASSIFY, "pretrain": ("nll",), "sft": get_args(Metric)}
+PREFERENCE = ("preference_accuracy",)
+MEASURED: dict[str, tuple[str, ...]] = {
+    "classify": CLASSIFY, "pretrain": ("nll",), "dpo": PREFERENCE, "reward": PREFERENCE,
+    "sft": tuple(metric for metric in get_args(Metric) if metric not in PREFERENCE),
+}  # fmt: skip
+"""What can be measured of each objective on test rows."""
+VALIDATED: dict[str, tuple[str, ...]] = {
+    "classify": CLASSIFY, "pretrain": ("nll",), "sft": ("nll",), "dpo": ("loss", "accuracy"),
+    "reward": ("loss", "accuracy"),
+}  # fmt: skip
+"""What is measured of each on the validation split while it is trained."""
 
 
 def _evaluation(recipe: Recipe) -> Iterator[Fault]:
@@ -108,8 +120,8 @@ def _evaluation(recipe: Recipe) -> Iterator[Fault]:
     for index, metric in enumerate(metrics if metrics != "auto" else ()):
         if metric not in allowed:
             yield _not_measured(("evaluate", "metrics", index), metric, objective, allowed)
-    if best in CLASSIFY and objective != "classify":
-        yield _not_measured(("train", "metric_for_best_model"), best, objective, ("nll",))
+    if best != "auto" and best not in VALIDATED[objective]:
+        yield _not_measured(("train", "metric_for_best_model"), best, objective, VALIDATED[objective])
     for name in ("metrics", "baselines"):
         listed = getattr(recipe.evaluate, name)
         if listed != "auto" and len(set(listed)) < len(listed):

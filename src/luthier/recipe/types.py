@@ -48,7 +48,7 @@ Name = Annotated[
 ]
 Time = Annotated[str, AfterValidator(_checked_time), Takes("a time such as `90s`, `30m` or `1h30m`")]
 Memory = Annotated[str, AfterValidator(_checked_memory), Takes("an amount such as `8GB` or `512MB`")]
-Metric = Literal["exact_match", "json_match", "accuracy", "macro_f1", "nll"]
+Metric = Literal["exact_match", "json_match", "accuracy", "macro_f1", "nll", "preference_accuracy"]
 DataType = Literal[
     "auto", "chat", "sharegpt", "alpaca", "prompt_completion", "text", "preference", "kto", "classification"
 ]
@@ -125,7 +125,7 @@ class Adapter(Part):
     """Which weights are trained."""
 
     type: Literal["lora", "full", "head"] = "lora"
-    """`lora`: low-rank adapters; `full`: every weight; `head`: a classification head on a frozen trunk."""
+    """`lora`: low-rank adapters; `full`: every weight; `head`: a head of its own on a frozen trunk."""
     num_layers: Literal["all"] | Positive = "all"
     """`lora` and `full`: train only the last so many transformer blocks. Backward passes end at the first of them."""
     lora_r: Positive = 16
@@ -141,12 +141,15 @@ class Adapter(Part):
 class Objective(Part):
     """How a batch is scored."""
 
-    type: Literal["sft", "pretrain", "classify"] = "sft"
-    """`sft`: answer tokens; `pretrain`: all tokens; `classify`: one label, or several, per row."""
+    type: Literal["sft", "pretrain", "classify", "dpo", "reward"] = "sft"
+    """`sft`: answer tokens; `pretrain`: all tokens; `classify`: one label, or several, per row; `dpo`: chosen answers
+    above rejected ones; `reward`: a score of answers, from pairs."""
     class_weights: Literal["none", "balanced"] | dict[str, Above0] = "none"
     """`classify` only: weight of each class; `balanced` is n / (classes × n of the class)."""
     label_smoothing: Fraction = 0.0
-    """`classify` only: probability mass spread over all classes."""
+    """`classify`: probability mass spread over all classes; `dpo`: how likely a pair is to be the wrong way round."""
+    beta: Above0 = 0.1
+    """`dpo` only: how dear it is to drift from the policy at step 0; the smaller, the further it goes."""
 
 
 class Train(Part):
@@ -184,7 +187,7 @@ class Train(Part):
     """General passages learnt beside the rows, as a share of their number, so that less is forgotten; 0 for none."""
     early_stopping_patience: Positive | None = None
     """Stop when `metric_for_best_model` has not improved for this many evaluations."""
-    metric_for_best_model: Literal["auto", "nll", "accuracy", "macro_f1"] = "auto"
+    metric_for_best_model: Literal["auto", "nll", "loss", "accuracy", "macro_f1"] = "auto"
     """The validation metric that decides which checkpoint is best."""
     eval_steps: Auto | Positive = "auto"
     """Steps between evaluations on the validation split."""

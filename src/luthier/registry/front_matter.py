@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-TASKS = {"generate": "text-generation", "classify": "text-classification", "text": "text-generation"}
+TASKS = {"generate": "text-generation", "classify": "text-classification", "text": "text-generation",
+         "reward": "text-classification"}  # fmt: skip
 
 
 def front_matter(document: dict[str, Any]) -> dict[str, Any]:
