@@ -46,7 +46,7 @@ def forecast(recipe: Recipe, facts: Facts) -> Forecast:
     tokens = int(seen * facts.data.mean_tokens)
     operations = passes * rows * row_operations(recipe, facts)
     if recipe.objective.type == "dpo":
-        operations += rows * forward_operations(recipe, facts)  # the policy at step 0
+        operations += min(passes, 1) * rows * forward_operations(recipe, facts)  # the policy at step 0
     seconds = operations / (facts.machine.gemm_gflops * 1e9 * EFFICIENCY[facts.machine.device])
     budget = micro_batch_tokens(recipe, facts)
     side = lanes(recipe, facts)

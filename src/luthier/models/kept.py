@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,15 @@ import torch
 from luthier.data.stream import Rows
 
 
-def kept(cache: Path, key: str, rows: Rows, compute: Callable[[], np.ndarray]) -> np.ndarray:
+def kept(
+    cache: Path, key: str, rows: Rows, compute: Callable[[], np.ndarray], numbers: Sequence[int] | None = None
+) -> np.ndarray:
     """What `compute` returns, memory-mapped; computed once for each key, version of torch, and content of the rows.
 
-    `key` names the weights and what is computed; of the rows, token ids and which of them count are hashed here.
+    `key` names the weights and what is computed; of the rows, or those that `numbers` chooses, token ids and which of
+    them count are hashed here.
     """
-    path = cache / f"{_digest(rows, key)}.npy"
+    path = cache / f"{_digest(rows, key, range(len(rows)) if numbers is None else numbers)}.npy"
     if not path.exists():
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
         with temporary.open("wb") as file:
@@ -27,11 +30,11 @@ def kept(cache: Path, key: str, rows: Rows, compute: Callable[[], np.ndarray]) -
     return np.load(path, mmap_mode="r")
 
 
-def _digest(rows: Rows, key: str) -> str:
+def _digest(rows: Rows, key: str, numbers: Sequence[int]) -> str:
     digest = hashlib.sha256(f"{key} {torch.__version__}".encode())
-    digest.update(np.ascontiguousarray(rows.lengths).astype(np.int64).tobytes())
-    for i in range(len(rows)):
-        ids, weights = rows.row(i)
+    digest.update(rows.lengths[list(numbers)].astype(np.int64).tobytes())
+    for number in numbers:
+        ids, weights = rows.row(number)
         digest.update(np.ascontiguousarray(ids).astype(np.int32).tobytes())
         digest.update(np.packbits(weights > 0).tobytes())
     return digest.hexdigest()[:32]

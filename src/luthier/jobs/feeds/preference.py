@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from luthier.models.lanes import lanes_for, side_by_side
 from luthier.models.policy import Policy
 from luthier.models.score import over_rows, row_logprobs
 from luthier.objectives import TABLE, Objective, Scored
+from luthier.recipe import total_steps
 
 LEARNT_FROM: tuple[Split, ...] = ("train", "validation")
 
@@ -35,16 +36,28 @@ def preference(work: Work, policy: Policy) -> Feed:
 def reference(work: Work, policy: Policy, split: Split) -> np.ndarray:
     """The log-probability of each answer under the policy at step 0, (rows,): computed once, before the first step.
 
-    Kept by all that decides it: the base, the adapter's settings, the seed of its weights, and the rows.
+    Kept by all that decides it: the base, the adapter's settings, the seed of its weights, and the rows. It is 0 in
+    training rows that the plan does not reach.
     """
     budget, rows = int(work.plan.forecast["micro_batch_tokens"]), work.rendered[split]
     start = f"{work.files.sha256} {work.recipe.adapter.model_dump_json()} {work.recipe.train.seed}"
+    reached = _reached(work) if split == "train" else range(len(rows))
 
     def compute() -> np.ndarray:
-        return over_rows(policy, rows, budget, lambda batch: row_logprobs(policy, batch), progress=progress)
+        return over_rows(policy, rows, budget, lambda batch: row_logprobs(policy, batch), True, reached, progress)
 
+    found = np.zeros(len(rows))
     with work.stages.stage(f"reference ({split})") as progress:
-        return kept(work.home.cache("references"), start, rows, compute)
+        found[list(reached)] = kept(work.home.cache("references"), start, rows, compute, reached)
+    return found
+
+
+def _reached(work: Work) -> Sequence[int]:
+    """The training rows that the plan's steps learn from."""
+    count = len(work.rows["train"])
+    order = shuffled(work, lambda numbers: [], count)
+    pairs = {number for step in range(total_steps(work.recipe, count)) for number in order.numbers(step)}
+    return [pair * ROWS + row for pair in sorted(pairs) for row in range(ROWS)]
 
 
 def pair_batches(work: Work, policy: Policy, split: Split, columns: Mapping[str, np.ndarray]) -> MakeBatches:
