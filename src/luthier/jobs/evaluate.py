@@ -21,10 +21,11 @@ from luthier.jobs.machine import machine_facts
 from luthier.jobs.prepare import data_facts, model_facts, renderer_of
 from luthier.jobs.reporting import Reporter, Stages
 from luthier.jobs.rows import render_split, rendering_of
+from luthier.jobs.run import task_of
 from luthier.jobs.workbench import Work
 from luthier.jobs.workspace import RunPlan, read_plan
 from luthier.models.locate import locate
-from luthier.recipe import DataEntry, Facts, Recipe
+from luthier.recipe import PAIRED, DataEntry, Facts, Objective, Recipe
 from luthier.registry import versions
 from luthier.store import Home, runs
 
@@ -41,7 +42,11 @@ def evaluate(model: str, data: Path, home: Home, reporter: Reporter) -> dict[str
     with stages.stage("prepare"):
         rows = _rows(data)
         plan, folder = _tuned(model, home) or (None, Path())
-        work = _work(home, plan, Recipe(base_model=model, data=(DataEntry(path=str(data)),)), folder, rows, stages)
+        asked = Recipe(base_model=model, data=(DataEntry(path=str(data)),), objective=_objective(rows))
+        if plan is not None and (rows.task == "preference") != (plan.settings.objective.type in PAIRED):
+            raise DataError(f"the rows are of another kind than those of the model's `{plan.settings.objective.type}`",
+                            str(data), "Give rows as it was trained on")  # fmt: skip
+        work = _work(home, plan, asked, folder, rows, stages)
     tests = test_rows(work)
     with stages.stage("evaluate") as progress:
         answers = answers_of(work, "base" if plan is None else "tuned", tests, progress)
@@ -68,7 +73,13 @@ def _rows(data: Path) -> Prepared:
     )
     several = any(row.labels is not None for row in source.examples)
     splits = {"train": [], "validation": [], "test": list(source.examples)}
-    return Prepared(splits, [], [source], [], [], "classify" if labels else "generate", tuple(labels), several)
+    task = "preference" if source.detected == "preference" else "classify" if labels else "generate"
+    return Prepared(splits, [], [source], [], [], task, tuple(labels), several)
+
+
+def _objective(rows: Prepared) -> Objective:
+    """How an untrained model is asked: to compare the answers of pairs, or to answer."""
+    return Objective(type="dpo" if rows.task == "preference" else "sft")
 
 
 def _tuned(model: str, home: Home) -> tuple[RunPlan, Path] | None:
@@ -112,5 +123,5 @@ def _plain_plan(recipe: Recipe, facts: Facts) -> RunPlan:
         data=replace(facts.data, rows={"train": facts.data.rows["test"], "test": facts.data.rows["test"]}),
     )
     resolved = recipes.resolve(recipe, facts).recipe
-    return RunPlan("", resolved.to_plain(), recipe.to_plain(), [], "", "", [], False, "generate", {},
+    return RunPlan("", resolved.to_plain(), recipe.to_plain(), [], "", "", [], False, task_of(resolved), {},
                    asdict(forecast(resolved, facts)), {}, "")  # fmt: skip

@@ -14,23 +14,22 @@ from luthier.objectives import TABLE
 
 
 def reward(work: Work, policy: Policy) -> Feed:
-    """Begins with the best head on the untouched trunk; validated by the loss and the share of pairs ranked right."""
+    """Validated by the loss and the share of pairs ranked right; on a frozen trunk it begins with the best head."""
     objective, count = TABLE["reward"](work.recipe.objective, False), len(work.rows["train"])
-    make = {split: _batches(work, policy, split) for split in LEARNT_FROM if split in work.rendered}
+    frozen = work.recipe.adapter.type == "head"
+    make = {split: _batches(work, policy, split, frozen) for split in LEARNT_FROM if split in work.rendered}
 
     def begin() -> None:
-        (rows,) = _frozen(work, policy, "train")(range(count))
-        with work.stages.stage("first head"):
-            fit_head(policy, objective, rows.to(policy.device))
+        if frozen:
+            (rows,) = make["train"](range(count))
+            with work.stages.stage("first head"):
+                fit_head(policy, objective, rows.to(policy.device))
 
     return Feed(shuffled(work, make["train"], count), objective, on_validation(work, objective, make), begin)
 
 
-def _batches(work: Work, policy: Policy, split: Split) -> MakeBatches:
-    frozen = work.recipe.adapter.type == "head"
-    return _frozen(work, policy, split) if frozen else pair_batches(work, policy, split, {})
-
-
-def _frozen(work: Work, policy: Policy, split: Split) -> MakeBatches:
+def _batches(work: Work, policy: Policy, split: Split, frozen: bool) -> MakeBatches:
+    if not frozen:
+        return pair_batches(work, policy, split, {})
     columns = pair_weights(work, split) | {"features": trunk_features(work, policy, split)}
     return precomputed(work.rendered[split].lengths, columns, together=ROWS)
