@@ -135,7 +135,7 @@ CASES: dict[str, tuple[Callable[[Bench], str], tuple[str, ...]]] = {
     "pairs to learn from that are none": (
         lambda b: rows(b, CHAT, objective="dpo"), ("chosen", "rejected")),
     "verdicts": (
-        lambda b: rows(b, [{"prompt": f"{i}?", "completion": "yes", "label": bool(i % 2)} for i in range(50)]), ("kto",)),
+        lambda b: rows(b, [{"prompt": f"{i}?", "completion": "y", "label": i > 9} for i in range(50)]), ("kto",)),
     "plain text to answer": (
         lambda b: rows(b, [{"text": f"line {i}"} for i in range(50)], objective="sft"), ("pretrain",)),
     "JSON answers that are none": (lambda b: b.recipe(evaluate={"constrain": "json"}), ("constrain",)),
