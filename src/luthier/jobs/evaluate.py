@@ -10,7 +10,7 @@ from typing import Any
 import luthier.recipe as recipes
 from luthier.data import version
 from luthier.data.pipeline import prepare
-from luthier.data.prepared import Prepared
+from luthier.data.prepared import Prepared, Task
 from luthier.data.sources import read
 from luthier.engine.budget import forecast
 from luthier.errors import DataError, ModelError
@@ -73,7 +73,7 @@ def _rows(data: Path) -> Prepared:
     )
     several = any(row.labels is not None for row in source.examples)
     splits = {"train": [], "validation": [], "test": list(source.examples)}
-    task = "preference" if source.detected == "preference" else "classify" if labels else "generate"
+    task: Task = "preference" if source.detected == "preference" else "classify" if labels else "generate"
     return Prepared(splits, [], [source], [], [], task, tuple(labels), several)
 
 
