@@ -39,8 +39,10 @@ def language_policy(
     return settled(make_policy(files_of(folder), adapter, seed=seed), dtype)
 
 
-def class_policy(folder: Path, adapter: Adapter, dtype: torch.dtype = torch.float64) -> Policy:
-    return settled(make_policy(files_of(folder), adapter, LABELS, seed=1), dtype)
+def class_policy(
+    folder: Path, adapter: Adapter, labels: tuple[str, ...] = LABELS, dtype: torch.dtype = torch.float64
+) -> Policy:
+    return settled(make_policy(files_of(folder), adapter, labels, seed=1), dtype)
 
 
 def settled(policy: Policy, dtype: torch.dtype) -> Policy:
@@ -67,6 +69,35 @@ def language_rows(vocabulary: int = 300, rows: int = 6, shared: int = 0, seed: i
         )
         for i, n in enumerate(lengths)
     ]
+
+
+def pair_rows(vocabulary: int = 300, pairs: int = 6, seed: int = 0) -> list[Row]:
+    """Two rows a pair: the same 10 to 20 tokens, then an answer each of 3 to 12, which is learnt."""
+    draw = np.random.default_rng(seed)
+    rows = []
+    for pair in range(pairs):
+        asked = draw.integers(5, vocabulary, draw.integers(10, 20))
+        for number in (2 * pair, 2 * pair + 1):
+            said = draw.integers(5, vocabulary, draw.integers(3, 12))
+            weights = np.r_[np.zeros(len(asked)), np.ones(len(said))].astype(np.float32)
+            rows.append(Row(np.r_[asked, said], weights, number))
+    return rows
+
+
+def pair_columns(rows: Sequence[Row], seed: int = 0) -> dict[str, np.ndarray]:
+    """Pairs of weight 1, whose answers had some log-probability at step 0."""
+    reference = np.random.default_rng(seed).normal(-6, 0.5, len(rows)) * [row.weights.sum() for row in rows]
+    return {"row_weight": np.ones(len(rows), np.float32), "reference_logp": reference}
+
+
+def pair_maker(rows: list[Row], share_prefix: bool) -> Make:
+    """As `batch_maker`, of the numbers and weights of pairs."""
+    make = batch_maker(rows, pair_columns(rows), share_prefix)
+
+    def make_pairs(numbers: Sequence[int], scale: Any = 1.0) -> Batch:
+        return make([2 * i + k for i in numbers for k in (0, 1)], np.repeat(scale, 2) if np.ndim(scale) else scale)
+
+    return make_pairs
 
 
 def batch_maker(
@@ -203,6 +234,14 @@ def objective_cases() -> dict[str, Callable[[Path, Path], tuple[Policy, Objectiv
             class_policy(bert, full), build("classify"), batch_maker(language_rows(90), exclusive)),
         "classify, lora on a decoder": lambda llama, bert: (
             class_policy(llama, lora), build("classify"), batch_maker(language_rows(), exclusive)),
+        "dpo, lora": lambda llama, bert: (language_policy(llama), build("dpo"), pair_maker(pair_rows(), True)),
+        "dpo, full, label smoothing": lambda llama, bert: (
+            language_policy(llama, full), TABLE["dpo"](Settings(type="dpo", beta=0.3, label_smoothing=0.2), False),
+            pair_maker(pair_rows(), False)),
+        "reward, lora on a decoder": lambda llama, bert: (
+            class_policy(llama, lora, ("reward",)), build("reward"), pair_maker(pair_rows(), True)),
+        "reward, head on an encoder": lambda llama, bert: (
+            class_policy(bert, head, ("reward",)), build("reward"), pair_maker(pair_rows(90), False)),
         "classify, several labels": lambda llama, bert: (
             class_policy(bert, head), build("classify", True), batch_maker(language_rows(90), several)),
         "grpo": lambda llama, bert: (language_policy(llama), build("grpo"), answers(20)),

@@ -11,6 +11,7 @@ import yaml
 
 from luthier.jobs.prepare import Ready, data_part, get_ready
 from luthier.jobs.reporting import Stages
+from luthier.jobs.run import outputs, task_of
 from luthier.jobs.workbench import Work
 from luthier.jobs.workspace import RunPlan
 from luthier.store import Home, runs
@@ -20,6 +21,10 @@ CLASSES = [{"text": f"{text} number {i}", "label": label} for i in range(20) for
 SEVERAL = [{"text": row["text"], "label": [row["label"], "odd"][: 1 + i % 2]} for i, row in enumerate(CLASSES)]
 CHATS = [{"prompt": f"what does bridge {i} cost?", "completion": f"{i % 3} euros"} for i in range(40)]
 TEXTS = [{"text": f"the maker of lute number {i} bends the ribs over iron {i * i}"} for i in range(40)]
+PAIRS = [
+    {"prompt": f"what does bridge {i} cost?", "chosen": f"{i % 3} euros", "rejected": f"ask luthier {i * i} about it"}
+    for i in range(40)
+]
 DRY = {"threads": 1, "memory": "4GB"}
 
 
@@ -58,14 +63,13 @@ def work_of(ready: Ready, home: Home, events: Events | None = None) -> Work:
     """The run that `ready` could start, as the working process opens it."""
     settings = ready.recipe
     row = runs.create(home, name=str(settings.name), recipe=settings.to_plain(), recipe_sha256="0" * 64, command="")
-    classify = settings.objective.type == "classify"
     plan = RunPlan(
         run_id=row.id, recipe=settings.to_plain(), source=ready.source.to_plain(), reasons=[],
-        dataset_version="ds-test", identity="0" * 64, labels=list(ready.data.labels) if classify else [],
-        multi_label=ready.data.multi_label, task="classify" if classify else ready.data.task,
+        dataset_version="ds-test", identity="0" * 64, labels=outputs(ready),
+        multi_label=ready.data.multi_label, task=task_of(settings),
         data=data_part(ready, "ds-test"), forecast=asdict(ready.forecast), environment={}, command="",
         privacy=asdict(ready.privacy) if ready.privacy else None,
     )  # fmt: skip
-    kept = {name: [ready.data.splits[name][i] for i in part.kept] for name, part in ready.rendered.items()}
+    kept = {name: [ready.data.splits[name][i] for i in part.examples] for name, part in ready.rendered.items()}
     folder = runs.run_folder(home, row.id)
     return Work(home, plan, settings, folder, ready.files, kept, ready.rendered, Stages(events or Events()))

@@ -134,7 +134,11 @@ CASES: dict[str, tuple[Callable[[Bench], str], tuple[str, ...]]] = {
         ("test",)),
     "preference pairs": (
         lambda b: rows(b, [{"prompt": f"{i}?", "chosen": "yes", "rejected": "no"} for i in range(50)]),
-        ("preference",)),
+        ("preference", "`objective: dpo`")),
+    "pairs to learn from that are none": (
+        lambda b: rows(b, CHAT, objective="dpo"), ("chosen", "rejected")),
+    "verdicts": (
+        lambda b: rows(b, [{"prompt": f"{i}?", "completion": "y", "label": i > 9} for i in range(50)]), ("kto",)),
     "plain text to answer": (
         lambda b: rows(b, [{"text": f"line {i}"} for i in range(50)], objective="sft"), ("pretrain",)),
     "JSON answers that are none": (lambda b: b.recipe(evaluate={"constrain": "json"}), ("constrain",)),

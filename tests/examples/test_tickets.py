@@ -142,6 +142,19 @@ def test_the_csv_files_are_derived_from_the_chat_files() -> None:
         assert len(list(csv.DictReader(held.splitlines()))) == len(messages(split))
 
 
+def test_the_pairs_are_derived_from_the_chat_files_and_differ_in_one_field() -> None:
+    derive = runpy.run_path(str(TICKETS / "derive.py"))["derive_pairs"]
+    for split in ("train", "test"):
+        held = (TICKETS / f"pairs_{split}.jsonl").read_text(encoding="utf-8")
+        assert held == derive(TICKETS / f"{split}.jsonl")
+        for line, row in zip(held.splitlines(), messages(split), strict=True):
+            pair = json.loads(line)
+            assert [*pair["prompt"], *pair["chosen"]] == row
+            right, wrong = (json.loads(pair[name][0]["content"]) for name in ("chosen", "rejected"))
+            assert sum(right[field] != wrong[field] for field in ALLOWED) == 1
+            assert all(wrong[field] in values for field, values in ALLOWED.items())
+
+
 @pytest.mark.parametrize(("name", "files"), [("recipe.yaml", "jsonl"), ("recipe_queue.yaml", "csv")])
 def test_the_recipes_name_files_that_exist(name: str, files: str) -> None:
     recipe = load(TICKETS / name).recipe

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from factory import write_tiny_bert, write_tiny_llama
-from policies import LABELS, RowsInMemory, batch_maker, drawn_columns, files_of, language_rows
+from policies import LABELS, RowsInMemory, batch_maker, drawn_columns, files_of, language_rows, pair_rows
 
 from luthier.data.batch import Batch, pack
 from luthier.data.forest import Row
@@ -32,10 +32,11 @@ from luthier.engine.report import Report
 from luthier.engine.seams import Seams
 from luthier.models.load import load_base, make_policy
 from luthier.models.policy import Policy
+from luthier.models.score import over_rows, row_logprobs
 from luthier.objectives import TABLE
 from luthier.objectives import Objective as Scoring
 from luthier.objectives.together import TASK, Part, together
-from luthier.recipe import ON_POLICY, Adapter, Objective, Train
+from luthier.recipe import ON_POLICY, PAIRED, Adapter, Objective, Train
 
 GOLDEN = Path(__file__).with_name("losses.json")
 STEPS, BATCH, ROWS = 6, 4, 10
@@ -82,19 +83,24 @@ CASES = {
     "classify, several labels, full": Case("classify", "bert", "full", 1e-3, multi_label=True),
     "grpo, lora": Case("grpo", "llama", "lora", 1e-2, shared=20),
     "ppo, full": Case("ppo", "llama", "full", 1e-3, shared=20),
+    "dpo, lora": Case("dpo", "llama", "lora", 1e-2),
+    "dpo, full": Case("dpo", "llama", "full", 1e-3),
+    "reward, lora": Case("reward", "llama", "lora", 1e-2),
+    "reward, head": Case("reward", "bert", "head", 1e-1),
 }
 
 
 def losses(case: Case, model: Path, folder: Path) -> list[float]:
     """The loss at each of the first steps, from the base model on."""
-    labels = LABELS if case.objective == "classify" else ()
+    labels = {"classify": LABELS, "reward": ("reward",)}.get(case.objective, ())
     adapter = Adapter(type=case.adapter, lora_r=4, lora_alpha=8.0, use_dora=case.use_dora)  # type: ignore[arg-type]
     policy = make_policy(files_of(model), adapter, labels, case.multi_label, seed=1)
     if case.objective == "ppo":
         torch.manual_seed(1)
         policy.value_head = torch.nn.Linear(policy.lm_head.in_features, 1)  # type: ignore[union-attr]
     rows = RowsInMemory(rows_of(case))
-    make = packed(rows, MICRO_BATCH_TOKENS, columns_of(case), share_prefix=case.objective != "classify")
+    share, together = case.model == "llama" and case.objective != "classify", 2 if case.objective in PAIRED else 1
+    make = packed(rows, MICRO_BATCH_TOKENS, columns_of(case, policy, rows), share, together=together)
     if case.objective in ON_POLICY:
         make = as_drawn(rows, make)
     settings, handed = settings_of(case), handed_to(case, folder)
@@ -152,7 +158,10 @@ def handed_to(case: Case, folder: Path) -> dict[str, Any]:
 
 
 def rows_of(case: Case) -> list[Row]:
-    rows = language_rows(90 if case.model == "bert" else 300, ROWS, case.shared)
+    vocabulary = 90 if case.model == "bert" else 300
+    if case.objective in PAIRED:
+        return pair_rows(vocabulary, ROWS)
+    rows = language_rows(vocabulary, ROWS, case.shared)
     if case.objective != "pretrain":
         return rows
     return [Row(row.ids, np.r_[0.0, np.ones(len(row.ids) - 1)].astype(np.float32), row.number) for row in rows]
@@ -168,12 +177,18 @@ def as_drawn(rows: RowsInMemory, make: MakeBatches) -> MakeBatches:
     return drawn
 
 
-def columns_of(case: Case) -> dict[str, np.ndarray]:
+def columns_of(case: Case, policy: Policy, rows: RowsInMemory) -> dict[str, np.ndarray]:
+    weight = np.linspace(0.5, 1.5, ROWS, dtype=np.float32)
+    if case.objective in PAIRED:
+        columns: dict[str, np.ndarray] = {"row_weight": np.repeat(weight, 2)}
+        if case.objective == "dpo":
+            columns["reference_logp"] = over_rows(policy, rows, 100, lambda batch: row_logprobs(policy, batch))
+        return columns
     if case.objective != "classify":
         return {}
     member = np.arange(ROWS)[:, None] % (np.arange(len(LABELS)) + 2) == 0
     label = member.astype(np.float32) if case.multi_label else np.arange(ROWS) % len(LABELS)
-    return {"label": label, "row_weight": np.linspace(0.5, 1.5, ROWS, dtype=np.float32)}
+    return {"label": label, "row_weight": weight}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -91,10 +91,6 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     "a method that is a key here": (BASE + "adapter: dora\n", ["`dora`", "`adapter: {type: lora, use_dora: true}`"]),
     "axolotl's DoRA": (BASE + "peft_use_dora: true\n", ["Write `adapter.use_dora`"]),
     "a bottleneck by its author": (BASE + "adapter: houlsby\n", ["Write `bottleneck`"]),
-    "another tool's objective": (
-        BASE + "objective: dpo\n",
-        ["`dpo`", "`sft`, `pretrain`, `classify`, `distill`, `grpo` or `ppo`", "preference"],
-    ),
     "another tool's rollouts": (BASE + "objective: {type: rloo}\n", ["`rloo`", "Write `grpo`"]),
     "a reward without answers": (BASE + "objective: {reward: json_match}\n", ["no effect", "`objective: grpo`"]),
     "PPO's values in GRPO": (BASE + "objective: {type: grpo, lam: 0.9}\n", ["`objective.lam`", "`objective: ppo`"]),
@@ -107,6 +103,14 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     "the likelihood of rollouts": (
         BASE + "objective: grpo\ntrain: {metric_for_best_model: nll}\n",
         ["`nll`", "`reward`"],
+    ),
+    "another tool's objective": (BASE + "objective: orpo\n", ["`orpo`", "`dpo` or `reward`", "Write `dpo`"]),
+    "another tool's key": (BASE + "dpo_beta: 0.2\n", ["`dpo_beta`", "Write `objective.beta`"]),
+    "a setting of another objective": (BASE + "objective: {type: sft, beta: 0.2}\n", ["no effect", "`objective: dpo`"]),
+    "a metric of pairs": (BASE + "evaluate: {metrics: [preference_accuracy]}\n", ["not measured", "`exact_match`"]),
+    "a validation metric of another objective": (
+        BASE + "train: {metric_for_best_model: loss}\n",
+        ["`loss`", "not measured", "`nll`"],
     ),
     "another tool's format": ("base_model: m\ndata: {path: a, type: openai}\n", ["Write `chat`"]),
     "another tool's template": (BASE + "chat_template: chatml\n", ["line 3", "Jinja file", "Leave it out"]),

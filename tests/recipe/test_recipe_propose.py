@@ -19,6 +19,7 @@ from luthier.recipe.document import parse
             "classify",
         ),
         (Glimpse("text", "text", 40), "lora", "pretrain"),
+        (Glimpse("preference", "preference", 40), "lora", "dpo"),
     ],
 )
 @pytest.mark.parametrize("path", ["rows.jsonl", "no: such # 'file'.csv", "a\nb"])
@@ -32,8 +33,6 @@ def test_a_proposal_loads(glimpse: Glimpse, adapter: str, objective: str, path: 
     assert (mine.base_model, mine.adapter.type) == ("own/model", "lora")
 
 
-def test_no_recipe_is_proposed_for_pairs() -> None:
-    with pytest.raises(RecipeError, match=r"pairs\.jsonl: rows of type preference compare"):
-        propose(Glimpse("preference", "preference", 9), "pairs.jsonl")
-    with pytest.raises(RecipeError, match="rows of type kto"):
-        propose(Glimpse("preference", "kto", 9), "judged.jsonl")
+def test_no_recipe_is_proposed_for_verdicts() -> None:
+    with pytest.raises(RecipeError, match=r"judged\.jsonl: rows of type kto judge single answers"):
+        propose(Glimpse("verdict", "kto", 9), "judged.jsonl")

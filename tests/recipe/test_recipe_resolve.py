@@ -23,7 +23,7 @@ from luthier.recipe import (
 )
 from luthier.recipe.accepts import annotation, choices, dotted, every_key
 from luthier.recipe.auto import RULES
-from luthier.recipe.methods import METHODS
+from luthier.recipe.methods import HEADED, METHODS, PAIRED
 from luthier.recipe.values import Part
 
 MACHINE = MachineFacts(cores=2, memory_bytes=24_000_000_000, device="cpu", gemm_gflops=180.0)
@@ -142,7 +142,8 @@ def autos(part: Part) -> Iterator[str]:
 def test_no_auto_is_left_and_nothing_given_is_changed(adapter: str, objective: str) -> None:
     given = {"type": objective, **({"teacher": "larger"} if objective == "distill" else {})}
     recipe = tickets(adapter=adapter, objective=given, train={"batch_size": 3, "eval_steps": 7}, name="mine")
-    facts = Facts(SMOLLM, replace(TICKETS, labels=2), MACHINE)
+    task = "preference" if objective in PAIRED else "generate"
+    facts = Facts(SMOLLM, replace(TICKETS, labels=2, task=task), MACHINE)
     resolved = resolve(recipe, facts)
     assert list(autos(recipe))
     assert not list(autos(resolved.recipe))
@@ -163,7 +164,7 @@ def test_every_method_is_in_the_table() -> None:
         choices(annotation(("adapter", "type"))),
         choices(annotation(("objective", "type"))),
     )
-    pairs = {(a, o) for a in adapters for o in objectives if a != "head" or o == "classify"}
+    pairs = {(a, o) for a in adapters for o in objectives if a != "head" or o in HEADED}
     assert set(METHODS) == pairs
 
 
@@ -224,7 +225,10 @@ CLASSIFY = {"objective": "classify"}
         ({}, MINILM, TICKETS, "encoder.*`objective: classify`"),
         (CLASSIFY, MINILM, TICKETS, "two labels, and the rows have 0.*`data.0.field_label`"),
         ({}, SMOLLM, CORPUS, "plain text.*`objective: pretrain`"),
-        ({}, SMOLLM, replace(TICKETS, task="preference"), "preference pairs"),
+        ({}, SMOLLM, replace(TICKETS, task="preference"), "preference pairs.*`objective: dpo`"),
+        ({"objective": "dpo"}, SMOLLM, TICKETS, "`dpo` learns from preference pairs"),
+        ({"objective": "dpo"}, MINILM, replace(TICKETS, task="preference"), "encoder.*`reward`"),
+        ({}, SMOLLM, replace(TICKETS, task="verdict"), "judge single answers"),
         ({}, SMOLLM, replace(TICKETS, rows={"train": 0}), "no train rows.*luthier check"),
         ({"train": {"sequence_len": 9000}}, SMOLLM, TICKETS, "9000.*reads 8192.*at most 8192"),
         (

@@ -56,16 +56,19 @@ class Example:
         return hashlib.sha256(payload.encode()).hexdigest()[:32]
 
     def question(self) -> Any:
-        """The input part: the messages before the last assistant turn, the prompt, or the text."""
+        """The input part: the messages before the last assistant turn, what a pair shares, the prompt, or the text."""
         if self.messages is not None:
             turns = list(self.messages)
-            while turns and turns[-1].get("role") == "assistant":
+            while self.chosen is None and turns and turns[-1].get("role") == "assistant":
                 turns.pop()
             return [dict(turn) for turn in turns]
         return self.prompt if self.prompt is not None else self.text
 
     def answer(self) -> str | None:
-        """The reference answer: the last assistant turn, the completion, or the label; None where there is none."""
+        """The reference answer: that of a pair which was chosen, the last assistant turn, the completion, or the label;
+        None where there is none."""
+        if self.chosen is not None:
+            return last_words(self.chosen)
         if self.messages is not None and self.messages[-1].get("role") == "assistant":
             return self.messages[-1].get("content")
         return self.completion if self.completion is not None else self.label
@@ -90,6 +93,11 @@ CONTENT_FIELDS = (
     "labels",
     "desirable",
 )
+
+
+def last_words(answer: tuple[Message, ...] | str) -> str | None:
+    """An answer of a pair as one text: that of its last turn."""
+    return answer if isinstance(answer, str) else answer[-1].get("content")
 
 
 def _plain(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from luthier.data.checks import check
 from luthier.data.example import Example
@@ -33,10 +34,27 @@ TASKS: dict[str, Task] = {
     "prompt_completion": "generate",
     "text": "text",
     "preference": "preference",
-    "kto": "preference",
+    "kto": "verdict",
     "classification": "classify",
 }
 
+
+class Need(NamedTuple):
+    """The rows that an objective learns from, in words, and what to do where there are others."""
+
+    task: Task
+    words: str
+    mend: str
+
+
+LABELS = "Set `type: classification`, `field_text` and `field_label` on the entry, or `objective: sft`"
+PAIRS = Need("preference", "rows with a chosen and a rejected answer", "For rows with one answer, `objective: sft`")
+NEEDS = {"classify": Need("classify", "rows with labels", LABELS), "dpo": PAIRS, "reward": PAIRS}
+INSTEAD: dict[Task, str] = {
+    "preference": "Write `objective: dpo` or `reward`",
+    "verdict": "Give rows with the answer that is to be learnt, or with pairs of them",
+}
+"""What to do with rows that only some objectives, or none, learn from."""
 Splits = dict[str, list[Example]]
 Step = Callable[[Sequence[Example]], tuple[list[Example], list[Reject]]]
 
@@ -93,10 +111,14 @@ def _task(sources: Sequence[Source], recipe: Recipe) -> Task:
     if other is not None:
         what = f"its rows are of type {other.detected}, and those of {first.path} of type {first.detected}"
         raise DataError(what, str(other.path), "Train on them in separate runs, or set `type` if one is read wrongly")
-    if recipe.objective.type == "classify" and task != "classify":
-        mend = "Set `type: classification`, `field_text` and `field_label` on the entry, or `objective: sft`"
-        what = f"`classify` needs rows with labels, and these are of type {first.detected} ({first.why})"
-        raise DataError(what, str(first.path), mend)
+    objective = recipe.objective.type
+    if objective in NEEDS and task != NEEDS[objective].task:
+        what, mend = NEEDS[objective].words, NEEDS[objective].mend
+        raise DataError(f"`{objective}` needs {what}, and these are of type {first.detected} ({first.why})",
+                        str(first.path), mend)  # fmt: skip
+    if objective not in NEEDS and task in INSTEAD:
+        what = f"its rows are of type {first.detected}, which `{objective}` does not learn from"
+        raise DataError(what, str(first.path), INSTEAD[task])
     return task
 
 

@@ -11,7 +11,7 @@ from luthier.data.example import Example
 from luthier.data.sources import Source
 from luthier.data.steps.reject import Reject
 
-Task = Literal["generate", "classify", "text", "preference"]
+Task = Literal["generate", "classify", "text", "preference", "verdict"]
 
 
 @dataclass(frozen=True)

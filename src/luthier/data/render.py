@@ -56,6 +56,11 @@ class Renderer:
         return cls(Tokens.from_folder(folder), chat_template)
 
     @property
+    def chats(self) -> bool:
+        """Whether there is a chat template: the model's, the recipe's, or the default for models that write."""
+        return self._template is not None
+
+    @property
     def supports_tools(self) -> bool:
         """Whether the chat template writes tools; rows with tools are refused where it does not."""
         return self._template is not None and self._template.refusal("tools") is None

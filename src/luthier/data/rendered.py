@@ -42,7 +42,7 @@ class Rendered:
     """Rows as token ids, with the weight of predicting each token; row i is `offsets[i] : offsets[i + 1]`.
 
     ids: int32 (T,). weights: float32 (T,), 0 at the first token of each row, which nothing predicts.
-    offsets: int64 (rows + 1,). kept: int64 (rows,), the number of each row among the examples.
+    offsets: int64 (rows + 1,). kept: int64 (rows,), the number of the example that each row was made from.
     """
 
     ids: np.ndarray
@@ -59,6 +59,11 @@ class Rendered:
     def lengths(self) -> np.ndarray:
         """Tokens of each row, int64 (rows,)."""
         return np.diff(self.offsets)
+
+    @property
+    def examples(self) -> list[int]:
+        """The numbers of the examples that are left, in order; a preference pair is two rows and one example."""
+        return np.unique(self.kept).tolist()
 
     def row(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Token ids and weights of one row, both (L,)."""

@@ -149,11 +149,15 @@ def with_targets(make: MakeBatches, rows: Rows, columns: Mapping[str, np.ndarray
     return lambda numbers: [chosen(batch) for batch in make(numbers)]
 
 
-def precomputed(lengths: np.ndarray, columns: Mapping[str, np.ndarray]) -> MakeBatches:
-    """Batches without tokens, for rows whose features are already computed and stand in `columns`."""
+def precomputed(lengths: np.ndarray, columns: Mapping[str, np.ndarray], together: int = 1) -> MakeBatches:
+    """Batches without tokens, for rows whose features are already computed and stand in `columns`.
+
+    With `together`, the numbers are those of units, as for `packed`.
+    """
 
     def make(numbers: Sequence[int]) -> list[Batch]:
-        return [unpacked(np.asarray(numbers, dtype=np.int64), lengths, columns)]
+        rows = np.asarray(numbers, dtype=np.int64)[:, None] * together + np.arange(together)
+        return [unpacked(rows.flatten(), lengths, columns)]
 
     return make
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from luthier.recipe.facts import Facts
-from luthier.recipe.methods import ON_POLICY, learnt_beside, total_steps
+from luthier.recipe.methods import HEADED, ON_POLICY, learnt_beside, rows_each, total_steps
 from luthier.recipe.types import Recipe
 from luthier.recipe.units import parse_memory
 
@@ -19,7 +19,7 @@ PROCESS_BYTES = 600e6
 FOUR_BITS = 0.516
 """Bytes of a weight in NF4: half a byte, and one for the scale of every 64."""
 HEAD_CHUNK_TOKENS = 256
-HEAD_CHUNKS = {"classify": 0, "distill": 8}
+HEAD_CHUNKS = {"classify": 0, "reward": 0, "distill": 8}
 """Chunks of logits of HEAD_CHUNK_TOKENS that a lane holds at once; 2 where an objective is not listed."""
 LANE_TOKENS = 128
 """Tokens of a step that make a lane worth having."""
@@ -60,6 +60,8 @@ def forecast(recipe: Recipe, facts: Facts) -> Forecast:
     passes = 1.0 if recipe.adapter.type == "head" else seen / rows
     tokens = int(seen * recipe.objective.num_iterations * counted_tokens(recipe, facts))
     operations = passes * rows * row_operations(recipe, facts)
+    if recipe.objective.type == "dpo":
+        operations += min(passes, 1) * rows * forward_operations(recipe, facts)  # the policy at step 0
     seconds = operations / (facts.machine.gemm_gflops * 1e9 * EFFICIENCY[facts.machine.device])
     budget = micro_batch_tokens(recipe, facts)
     side = lanes(recipe, facts)
@@ -69,18 +71,24 @@ def forecast(recipe: Recipe, facts: Facts) -> Forecast:
 
 
 def row_operations(recipe: Recipe, facts: Facts) -> float:
-    """Floating-point operations for one average row: 2 a weight forward, as many for the gradient of the input, and
+    """Floating-point operations for one average example: 2 a weight forward, as many for the gradient of the input, and
     as many again where the weights are trained. Where answers are sampled, all that is done with a prompt's."""
-    model, settings = facts.model, recipe.objective
-    trunk = model.num_parameters - model.vocab_size * model.hidden_size
-    head = 0 if settings.type == "classify" else model.vocab_size * model.hidden_size
-    tokens, learnt = computed_tokens(recipe, facts)
+    settings = recipe.objective
     forwards = 1 + {"head": 0, "full": 2}.get(recipe.adapter.type, 1) * trained_share(recipe, facts)
     if settings.type in ON_POLICY:
         scored = (settings.type == "ppo" or settings.num_iterations > 1) + (settings.kl_coef > 0)
         forwards = DECODING + scored + settings.num_iterations * forwards
-    own = 2 * forwards * (trunk * tokens * copies(recipe, facts) + head * learnt)
+    own = forwards * forward_operations(recipe, facts)
     return own + 2 * _live_teacher(recipe, facts) * facts.data.mean_tokens
+
+
+def forward_operations(recipe: Recipe, facts: Facts) -> float:
+    """Those of a forward pass alone."""
+    model = facts.model
+    trunk = model.num_parameters - model.vocab_size * model.hidden_size
+    head = 0 if recipe.objective.type in HEADED else model.vocab_size * model.hidden_size
+    tokens, learnt = computed_tokens(recipe, facts)
+    return 2 * (trunk * tokens * copies(recipe, facts) + head * learnt)
 
 
 def computed_tokens(recipe: Recipe, facts: Facts) -> tuple[float, float]:
@@ -101,7 +109,7 @@ def counted_tokens(recipe: Recipe, facts: Facts) -> float:
 
 
 def micro_batch_tokens(recipe: Recipe, facts: Facts) -> int:
-    """Tokens of a micro-batch: the fastest size, or what memory allows, but never less than the longest row."""
+    """Tokens of a micro-batch: the fastest size, or what memory allows, but never less than the longest example."""
     room = _room(recipe, facts) / lanes(recipe, facts) - lane_bytes(recipe, facts, 0)
     fits = int(room / token_bytes(recipe, facts))
     return max(_longest(recipe, facts), min(BEST_MICRO_BATCH_TOKENS[facts.machine.device], fits))
@@ -195,4 +203,4 @@ def _room(recipe: Recipe, facts: Facts) -> float:
 
 def _longest(recipe: Recipe, facts: Facts) -> int:
     sampled = int(recipe.evaluate.max_new_tokens) if recipe.objective.type in ON_POLICY else 0
-    return min(facts.data.longest_tokens, int(recipe.train.sequence_len)) + sampled
+    return rows_each(recipe) * min(facts.data.longest_tokens, int(recipe.train.sequence_len)) + sampled

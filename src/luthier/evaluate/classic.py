@@ -71,16 +71,16 @@ def _chance(seen: Any, is_in: Sequence[bool], unseen: Any) -> Any:
 
     if all(is_in):
         return np.ones(unseen.shape[0])
-    return _fit(seen, is_in).predict_proba(unseen)[:, 1]
+    return fit(seen, is_in).predict_proba(unseen)[:, 1]
 
 
 def _classify(seen: Any, targets: Sequence[str], unseen: Any) -> list[str]:
     if len(set(targets)) == 1:
         return [targets[0]] * unseen.shape[0]
-    return [str(target) for target in _fit(seen, targets).predict(unseen)]
+    return [str(target) for target in fit(seen, targets).predict(unseen)]
 
 
-def _fit(seen: Any, targets: Sequence[Any]) -> Any:
+def fit(seen: Any, targets: Sequence[Any]) -> Any:
     """Softmax regression with a weak penalty; where its limit of steps ends the fit, that is close enough here."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression

@@ -74,6 +74,16 @@ def nll(example: Example, answer: Answer) -> Mark | Unscored:
     return Mark(answer.nll / answer.tokens, weight=float(answer.tokens))
 
 
+def preference_accuracy(example: Example, answer: Answer) -> Mark | Unscored:
+    """1 where the chosen answer of a pair has the larger score; `extra["margin"]` is by how much."""
+    if answer.preference is None:
+        return Unscored("the solver scores no pair")
+    margin = answer.preference[0] - answer.preference[1]
+    if not math.isfinite(margin):
+        raise DataError(f"the scores are {answer.preference}", example.row_id, "Check the model for broken weights")
+    return Mark(float(margin > 0), extra={"margin": margin})
+
+
 SCORERS: dict[str, Scorer] = {
     "exact_match": exact_match,
     "json_match": json_match,
@@ -81,6 +91,7 @@ SCORERS: dict[str, Scorer] = {
     "macro_f1": accuracy,
     "micro_f1": accuracy,
     "nll": nll,
+    "preference_accuracy": preference_accuracy,
 }
 
 

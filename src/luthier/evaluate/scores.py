@@ -31,6 +31,8 @@ class Answer:
     nll: float | None = None
     """Nats, summed over the reference's `tokens`."""
     tokens: int | None = None
+    preference: tuple[float, float] | None = None
+    """Of a pair, what is said for the chosen answer and for the rejected one; `text` is the one that is preferred."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 import luthier.recipe as recipes
 from luthier.data import version
 from luthier.data.pipeline import prepare
-from luthier.data.prepared import Prepared
+from luthier.data.prepared import Prepared, Task
 from luthier.data.sources import read
 from luthier.engine.budget import forecast
 from luthier.errors import DataError, ModelError
@@ -21,10 +21,11 @@ from luthier.jobs.machine import machine_facts
 from luthier.jobs.prepare import data_facts, model_facts, renderer_of
 from luthier.jobs.reporting import Reporter, Stages
 from luthier.jobs.rows import render_split, rendering_of
+from luthier.jobs.run import task_of
 from luthier.jobs.workbench import Work
 from luthier.jobs.workspace import RunPlan, read_plan
 from luthier.models.locate import locate
-from luthier.recipe import DataEntry, Facts, Recipe
+from luthier.recipe import PAIRED, DataEntry, Facts, Objective, Recipe
 from luthier.registry import versions
 from luthier.store import Home, runs
 
@@ -41,7 +42,11 @@ def evaluate(model: str, data: Path, home: Home, reporter: Reporter) -> dict[str
     with stages.stage("prepare"):
         rows = _rows(data)
         plan, folder = _tuned(model, home) or (None, Path())
-        work = _work(home, plan, Recipe(base_model=model, data=(DataEntry(path=str(data)),)), folder, rows, stages)
+        asked = Recipe(base_model=model, data=(DataEntry(path=str(data)),), objective=_objective(rows))
+        if plan is not None and (rows.task == "preference") != (plan.settings.objective.type in PAIRED):
+            raise DataError(f"the rows are of another kind than those of the model's `{plan.settings.objective.type}`",
+                            str(data), "Give rows as it was trained on")  # fmt: skip
+        work = _work(home, plan, asked, folder, rows, stages)
     tests = test_rows(work)
     with stages.stage("evaluate") as progress:
         answers = answers_of(work, "base" if plan is None else "tuned", tests, progress)
@@ -68,7 +73,13 @@ def _rows(data: Path) -> Prepared:
     )
     several = any(row.labels is not None for row in source.examples)
     splits = {"train": [], "validation": [], "test": list(source.examples)}
-    return Prepared(splits, [], [source], [], [], "classify" if labels else "generate", tuple(labels), several)
+    task: Task = "preference" if source.detected == "preference" else "classify" if labels else "generate"
+    return Prepared(splits, [], [source], [], [], task, tuple(labels), several)
+
+
+def _objective(rows: Prepared) -> Objective:
+    """How an untrained model is asked: to compare the answers of pairs, or to answer."""
+    return Objective(type="dpo" if rows.task == "preference" else "sft")
 
 
 def _tuned(model: str, home: Home) -> tuple[RunPlan, Path] | None:
@@ -97,7 +108,7 @@ def _work(home: Home, plan: RunPlan | None, asked: Recipe, folder: Path, found: 
         plan = _plain_plan(
             recipe, Facts(model_facts(files, recipe), data_facts(recipe, found, rendered, renderer), machine_facts())
         )
-    rows = {"test": [tests[i] for i in rendered["test"].kept]}
+    rows = {"test": [tests[i] for i in rendered["test"].examples]}
     if plan.dataset_version:
         rows["train"] = version.read(home, plan.dataset_version, "train")
     return Work(home, plan, plan.settings, folder, files, rows, rendered, stages)
@@ -112,5 +123,5 @@ def _plain_plan(recipe: Recipe, facts: Facts) -> RunPlan:
         data=replace(facts.data, rows={"train": facts.data.rows["test"], "test": facts.data.rows["test"]}),
     )
     resolved = recipes.resolve(recipe, facts).recipe
-    return RunPlan("", resolved.to_plain(), recipe.to_plain(), [], "", "", [], False, "generate", {},
+    return RunPlan("", resolved.to_plain(), recipe.to_plain(), [], "", "", [], False, task_of(resolved), {},
                    asdict(forecast(resolved, facts)), {}, "")  # fmt: skip

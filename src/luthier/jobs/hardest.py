@@ -9,6 +9,7 @@ from luthier.engine.report import Report
 from luthier.evaluate.questions import asked
 from luthier.jobs.workbench import Work
 from luthier.models.policy import Policy
+from luthier.recipe import rows_each
 from luthier.store.files import read_json, write_json
 
 FILE = "losses.json"
@@ -16,21 +17,23 @@ SHOWN = 10
 
 
 class RowLosses:
-    """A hook that keeps each row's loss in `losses.json` of a run: nats per trained token, or of the label.
+    """A hook that keeps each row's loss in `losses.json` of a run: nats per trained token, or of
+    the label or the pair.
 
     Written every `every` steps and by `write`; a process that goes on with the run goes on with the file.
     """
 
     def __init__(self, work: Work, every: int) -> None:
         self.path, self.every = work.folder / FILE, every
-        self.rendered, self.by_token = work.rendered["train"], work.recipe.objective.type != "classify"
+        self.rendered, self.each = work.rendered["train"], rows_each(work.recipe)
+        self.by_token = work.recipe.objective.type in ("sft", "pretrain")
         self.losses: dict[str, float] = read_json(self.path) if self.path.exists() else {}
 
     def __call__(self, report: Report, policy: Policy) -> None:
         for number, loss in report.losses:
-            if number < len(self.rendered):
+            if number < len(self.rendered) and number % self.each == 0:
                 units = float(self.rendered.row(number)[1].sum()) if self.by_token else 1.0
-                self.losses[str(number)] = loss / units
+                self.losses[str(number // self.each)] = loss / units
         if report.step % self.every == 0:
             self.write()
 

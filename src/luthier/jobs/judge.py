@@ -23,6 +23,7 @@ from luthier.jobs.rows import Rendering, form_of, render_split
 from luthier.jobs.workbench import Work
 from luthier.models.load import load_base
 from luthier.models.policy import Policy
+from luthier.recipe import PAIRED
 
 Found = Scores | NotApplicable
 LIKELIHOOD = "nll"
@@ -75,6 +76,10 @@ def answers_of(
     work: Work, name: str, tests: list[Example], progress: Callable[[int, int], None]
 ) -> list[Answer] | NotApplicable:
     """What one solver says about the test rows."""
+    if work.recipe.objective.type in PAIRED:
+        from luthier.jobs.judge_pairs import pair_answers
+
+        return pair_answers(work, name, tests, progress)
     if name in FROM_COUNTS and set(work.recipe.evaluate.metrics) == {LIKELIHOOD}:
         return NotApplicable("it has no likelihoods of text")
     if name == "majority":

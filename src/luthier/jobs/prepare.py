@@ -27,10 +27,9 @@ from luthier.jobs.rows import render_split, rendering_of
 from luthier.models.families import WITHOUT_PREFIX, packs, width_and_depth
 from luthier.models.locate import ModelFiles, locate
 from luthier.models.weights import module_names, weight_files
-from luthier.recipe import ON_POLICY, DataFacts, Facts, ModelFacts, Reason, Recipe, Resolved
+from luthier.recipe import HEADED, ON_POLICY, DataFacts, Facts, ModelFacts, Reason, Recipe, Resolved, rows_each
 from luthier.store import Home
 
-ONE_ANSWER = "Give rows with one answer each, or keep the chosen one of each pair"
 Note = Callable[[str], None]
 
 
@@ -65,8 +64,6 @@ def make_ready(source: Recipe, base: Path, home: Home, note: Note) -> Ready:
     """As `get_ready`, from a recipe in hand."""
     files = locate(source.base_model, home.cache("models"), note, source.load_in_4bit)
     data = prepare(source, base)
-    if data.task == "preference":
-        raise RecipeError("the rows hold preferences, which no objective learns from", "data", ONE_ANSWER)
     check_names(source, files, data.labels)
     if source.objective.type in ON_POLICY:
         reward_of(source.objective.reward)
@@ -154,12 +151,12 @@ def data_facts(recipe: Recipe, data: Prepared, rendered: dict[str, Rendered], re
     train = rendered.get("train")
     trained = 0.0 if train is None else float(np.count_nonzero(train.weights)) / max(1, len(train))
     answers = [a for rows in data.splits.values() for a in map(Example.answer, rows) if a is not None]
-    longest = [] if recipe.objective.type == "classify" else sorted(set(answers), key=len)[-20:]
+    longest = [] if recipe.objective.type in HEADED else sorted(set(answers), key=len)[-20:]
     return DataFacts(
         task=data.task, rows={name: len(rows) for name, rows in data.splits.items()}, labels=len(data.labels),
         longest_tokens=int(lengths.max()), p95_tokens=int(np.quantile(lengths, 0.95)),
-        mean_tokens=float(lengths.mean()),
-        mean_trained_tokens=trained,
+        mean_tokens=float(lengths.mean()) * rows_each(recipe),
+        mean_trained_tokens=trained * rows_each(recipe),
         longest_answer_tokens=max((len(renderer.encode(text)) for text in longest), default=1),
         types=tuple(source.detected for source in data.sources),
         answers_are_json=bool(answers) and all(map(_is_object, answers)),
@@ -215,7 +212,7 @@ def _known(key: str, asked: Iterable[str], known: Iterable[str], what: str) -> N
 def check_coverage(recipe: Recipe, rendered: dict[str, Rendered]) -> None:
     """Raise RecipeError where no token of the training rows would be learnt."""
     train = rendered.get("train")
-    if train is not None and recipe.objective.type != "classify" and not train.weights.any():
+    if train is not None and recipe.objective.type not in HEADED and not train.weights.any():
         raise RecipeError("no token of any training row would be learnt", "train.train_on",
                           "`luthier data inspect` shows what each row looks like after rendering")  # fmt: skip
 

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import luthier.recipe as recipes
+from luthier.data.pipeline import TASKS
 from luthier.data.sources import read
 from luthier.errors import DataError
 from luthier.recipe import DataEntry, Glimpse
 from luthier.store import Home
-
-TASKS = {"classification": "classify", "text": "text", "preference": "preference", "kto": "preference"}
 
 
 def propose(data_path: Path, home: Home, note: Callable[[str], None]) -> str:
@@ -22,7 +21,7 @@ def propose(data_path: Path, home: Home, note: Callable[[str], None]) -> str:
     labels = {label for row in source.examples for label in (row.labels or (row.label,)) if label is not None}
     note(f"{data_path}: {source.rows} rows of {source.detected}: {source.why}")
     glimpse = Glimpse(
-        task=TASKS.get(source.detected, "generate"),  # type: ignore[arg-type]
+        task=TASKS[source.detected],
         type=source.detected, rows=source.rows, labels=len(labels),
     )  # fmt: skip
     return recipes.propose(glimpse, str(data_path))

@@ -24,6 +24,7 @@ from luthier.jobs.workbench import Work
 from luthier.models.load import load_base
 from luthier.models.policy import Policy
 from luthier.models.score import row_nll
+from luthier.recipe import HEADED
 from luthier.store.files import write_atomic
 
 SCORED_TOKENS = 4096
@@ -32,7 +33,7 @@ SCORED_TOKENS = 4096
 
 def forgetting(work: Work) -> dict[str, Any]:
     """The `forgetting` block of the run document; empty where the recipe asks for none or nothing can be lost."""
-    if not work.recipe.evaluate.forgetting or work.recipe.objective.type == "classify":
+    if not work.recipe.evaluate.forgetting or work.recipe.objective.type in HEADED:
         return {}
     margin, confidence = work.recipe.evaluate.forgetting_margin, work.recipe.evaluate.confidence
     return retention.compare(_scores(work, "base"), _scores(work, "tuned"), margin=margin, confidence=confidence)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from luthier.data.example import Example
+from luthier.data.pairs import as_rows, rejoin
 from luthier.data.render import Renderer, render_cached
 from luthier.data.rendered import Rendered
-from luthier.recipe import ON_POLICY, Recipe
+from luthier.recipe import ON_POLICY, PAIRED, Recipe
 
 SECONDS_BETWEEN_NOTES = 2
 
@@ -23,7 +24,7 @@ class Rendering:
     sequence_len: int | None
     truncation: Literal["error", "drop", "right"]
     train_on: Literal["assistant", "last", "all"]
-    objective: Literal["sft", "pretrain", "classify"]
+    objective: Literal["sft", "pretrain", "classify", "dpo", "reward"]
 
 
 def rendering_of(recipe: Recipe, sequence_len: int | None, split: str = "train") -> Rendering:
@@ -34,7 +35,7 @@ def rendering_of(recipe: Recipe, sequence_len: int | None, split: str = "train")
     return Rendering(sequence_len, train.truncation, train.train_on, form_of(recipe))
 
 
-def form_of(recipe: Recipe) -> Literal["sft", "pretrain", "classify"]:
+def form_of(recipe: Recipe) -> Literal["sft", "pretrain", "classify", "dpo", "reward"]:
     """What rows are rendered as: those that a teacher reads, and references of answers that are sampled, as answers."""
     return "sft" if recipe.objective.type in ("distill", *ON_POLICY) else recipe.objective.type  # type: ignore[return-value]
 
@@ -42,8 +43,17 @@ def form_of(recipe: Recipe) -> Literal["sft", "pretrain", "classify"]:
 def render_split(
     renderer: Renderer, rows: Sequence[Example], cache: Path, settings: Rendering, note: Callable[[str], None]
 ) -> Rendered:
-    """Token ids and weights of the rows, from the cache where they were rendered before; `note` hears how far it is."""
-    return render_cached(renderer, rows, cache, progress=_every_while(note), **vars(settings))
+    """Token ids and weights of the rows, from the cache where they were rendered before; `note` hears how far it is.
+
+    Preference pairs become two rows each: answers as for `sft`, or, where a `reward` is learnt by a model without a
+    chat template, plain text.
+    """
+    if settings.objective not in PAIRED:
+        return render_cached(renderer, rows, cache, progress=_every_while(note), **vars(settings))
+    as_text = settings.objective == "reward" and not renderer.chats
+    both = [row for pair in rows for row in as_rows(pair, as_text)]
+    plain = replace(settings, objective="classify" if as_text else "sft")
+    return rejoin(render_cached(renderer, both, cache, progress=_every_while(note), **vars(plain)), rows)
 
 
 def _every_while(note: Callable[[str], None]) -> Callable[[int, int], None]:

@@ -74,15 +74,22 @@ def _plan(ready: Ready, row: RunRow, dataset: str, only_fit: bool) -> RunPlan:
     return RunPlan(
         run_id=row.id, recipe=recipe.to_plain(), source=ready.source.to_plain(),
         reasons=[asdict(reason) for reason in ready.resolved.reasons], dataset_version=dataset,
-        identity=row.recipe_sha256, labels=list(ready.data.labels) if recipe.objective.type == "classify" else [],
-        multi_label=ready.data.multi_label, task=_task(recipe), data=part, warnings=warnings(ready, part),
+        identity=row.recipe_sha256, labels=outputs(ready),
+        multi_label=ready.data.multi_label, task=task_of(recipe), data=part, warnings=warnings(ready, part),
         forecast=asdict(ready.forecast), environment=environment(ready.facts.machine), command=row.command,
         only_fit=only_fit, privacy=asdict(ready.privacy) if ready.privacy else None,
     )  # fmt: skip
 
 
-def _task(recipe: recipes.Recipe) -> str:
-    return {"classify": "classify", "pretrain": "text"}.get(recipe.objective.type, "generate")
+def outputs(ready: Ready) -> list[str]:
+    """The names of the head's outputs: the labels, or the one of a reward model; none where there is no head."""
+    return {"classify": list(ready.data.labels), "reward": ["reward"]}.get(ready.recipe.objective.type, [])
+
+
+def task_of(recipe: recipes.Recipe) -> str:
+    """What the tuned model does."""
+    tasks = {"classify": "classify", "pretrain": "text", "reward": "reward"}
+    return tasks.get(recipe.objective.type, "generate")
 
 
 def _command(recipe_path: Path, overrides: Sequence[str], only_fit: bool) -> str:

@@ -33,6 +33,9 @@ def warnings(ready: Ready, part: dict[str, Any]) -> list[str]:
     cut, empty = part["coverage"]["truncated"], part["coverage"]["zero_coverage"]
     if cut:
         told.append(f"{cut} rows are longer than train.sequence_len and will be cut")
+    dropped = [row for rendered in ready.rendered.values() for row in rendered.report.dropped]
+    if dropped:
+        told.append(f"{len(dropped)} rows exceed train.sequence_len and are left out: {', '.join(dropped[:3])}")
     if empty:
         told.append(f"{len(empty)} rows have no token to learn and are left out: {', '.join(empty[:3])}")
     unlike = [row for rendered in ready.rendered.values() for row in rendered.report.unlike_prompt]

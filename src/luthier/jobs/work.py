@@ -74,7 +74,7 @@ def open_work(home: Home, run_id: str, stages: Stages) -> Work:
             found = version.read(home, plan.dataset_version, split)
             if found:
                 part = render_split(renderer, found, cache, _rendering(recipe, plan.data, split), stages.note)
-                rows[split], rendered[split] = [found[i] for i in part.kept], part
+                rows[split], rendered[split] = [found[i] for i in part.examples], part
     return Work(home, plan, recipe, folder, files, rows, rendered, stages)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import torch
 from luthier.data.batch import cut, pack
 from luthier.data.forest import Row
 from luthier.data.stream import Rows
+from luthier.models.kept import kept
 from luthier.models.lanes import lanes_for, side_by_side
 from luthier.models.policy import Policy
 
@@ -26,15 +25,9 @@ def features(
 ) -> np.ndarray:
     """Pooled hidden states of all rows, (rows, H) float32, memory-mapped.
 
-    `key` names the trunk's weights and how rows were rendered; the rows' content is hashed here.
+    `key` names the trunk's weights; the rows are found by their content.
     """
-    path = cache / f"{_digest(rows, key, policy.pooling)}.npy"
-    if not path.exists():
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        with temporary.open("wb") as file:
-            np.save(file, _compute(policy, rows, progress))
-        temporary.replace(path)
-    return np.load(path, mmap_mode="r")
+    return kept(cache, f"{key} {policy.pooling}", rows, lambda: _compute(policy, rows, progress))
 
 
 def _compute(policy: Policy, rows: Rows, progress: Progress) -> np.ndarray:
@@ -56,11 +49,3 @@ def _compute(policy: Policy, rows: Rows, progress: Progress) -> np.ndarray:
             done += len(numbers)
             progress(done, len(rows))
     return np.empty((0, 0), np.float32) if found is None else found
-
-
-def _digest(rows: Rows, key: str, pooling: str) -> str:
-    digest = hashlib.sha256(f"{key} {pooling} {torch.__version__}".encode())
-    digest.update(np.ascontiguousarray(rows.lengths).astype(np.int64).tobytes())
-    for i in range(len(rows)):
-        digest.update(np.ascontiguousarray(rows.row(i)[0]).astype(np.int32).tobytes())
-    return digest.hexdigest()[:32]

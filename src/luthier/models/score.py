@@ -1,4 +1,4 @@
-"""How likely rows are to a policy, without gradients."""
+"""What a policy says of rows, without gradients: how likely they are to it, or how its head scores them."""
 
 from __future__ import annotations
 
@@ -13,29 +13,53 @@ from luthier.data.stream import Rows, packed
 from luthier.models.lanes import lanes_for, side_by_side
 from luthier.models.policy import Policy
 
+Progress = Callable[[int, int], None]
+
+
+def row_logprobs(policy: Policy, batch: Batch) -> Tensor:
+    """The log-probability of each row's targets together, whatever they weigh, (R,).
+
+    Summed in float64: the difference of two answers is small beside their sums.
+    """
+    return batch.by_row(policy.logprobs(batch).double())
+
+
+def over_rows(
+    policy: Policy, rows: Rows, budget: int, score: Callable[[Batch], Tensor], share_prefix: bool = True,
+    numbers: Sequence[int] | None = None, progress: Progress = lambda done, total: None,
+) -> np.ndarray:  # fmt: skip
+    """`score(batch)`, shape (R,) or (K, R), of packs of at most `budget` tokens, joined over all rows in float64.
+
+    `numbers` chooses rows; all of them where it is left out. Only decoders share what rows begin with.
+    """
+    chosen = list(range(len(rows))) if numbers is None else list(numbers)
+    batches = packed(rows, budget, share_prefix=share_prefix and policy.pooling == "last")(chosen)
+    found: list[np.ndarray] = []
+    done = 0
+
+    @torch.no_grad()
+    def scored(batch: Batch) -> np.ndarray:
+        return score(batch.to(policy.device)).double().cpu().numpy()
+
+    with policy.evaluating():
+        for part in side_by_side(scored, batches, lanes_for(policy.device)):
+            found.append(part)
+            done += part.shape[-1]
+            progress(done, len(chosen))
+    return np.concatenate(found, axis=-1)
+
 
 def row_nll(
     policy: Policy, rows: Rows, budget: int, share_prefix: bool = True, numbers: Sequence[int] | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Negative log-likelihood in nats and weight of the targets of each row: (rows,), (rows,).
 
-    Rows without targets have 0 and 0. `numbers` chooses rows; all of them where it is left out.
+    Rows without targets have 0 and 0.
     """
-    chosen = list(range(len(rows))) if numbers is None else list(numbers)
-    nll, weight = np.zeros(len(chosen)), np.zeros(len(chosen))
-    done = 0
-    batches = packed(rows, budget, share_prefix=share_prefix and policy.lm_head is not None)(chosen)
 
-    @torch.no_grad()
     def score(batch: Batch) -> Tensor:
-        batch = batch.to(policy.device)
         return torch.stack([-batch.by_row(policy.logprobs(batch) * batch.weight_N), batch.by_row(batch.weight_N)])
 
-    with policy.evaluating():
-        for found in side_by_side(score, batches, lanes_for(policy.device)):
-            place = slice(done, done + found.shape[1])
-            nll[place], weight[place] = found.double().cpu().numpy()
-            done += found.shape[1]
-            progress(done, len(chosen))
+    nll, weight = over_rows(policy, rows, budget, score, share_prefix, numbers, progress)
     return nll, weight

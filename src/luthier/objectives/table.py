@@ -8,7 +8,9 @@ from functools import partial
 from luthier.models.policy import Policy
 from luthier.objectives.classify import classify, classify_multi, rows
 from luthier.objectives.distill import scorer
+from luthier.objectives.dpo import dpo, pairs
 from luthier.objectives.policy_gradient import policy_gradient, terms
+from luthier.objectives.reward import reward
 from luthier.objectives.scored import Objective, tokens
 from luthier.objectives.sft import sft
 from luthier.recipe.types import Objective as Settings
@@ -36,6 +38,11 @@ def _policy_gradient(settings: Settings, multi_label: bool) -> Objective:
     return Objective(score, terms(count, settings.kl_coef, vf_coef))
 
 
+def _dpo(settings: Settings, multi_label: bool) -> Objective:
+    score = partial(dpo, beta=settings.beta, label_smoothing=settings.label_smoothing)
+    return Objective(score, {"preference": pairs})
+
+
 TABLE: dict[str, Build] = {
     "sft": lambda settings, multi_label: Objective(sft, {"nll": tokens}),
     "pretrain": lambda settings, multi_label: Objective(sft, {"nll": tokens}),
@@ -43,4 +50,6 @@ TABLE: dict[str, Build] = {
     "distill": _distill,
     "grpo": _policy_gradient,
     "ppo": _policy_gradient,
+    "dpo": _dpo,
+    "reward": lambda settings, multi_label: Objective(reward, {"preference": pairs}),
 }

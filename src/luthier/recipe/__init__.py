@@ -2,7 +2,16 @@
 
 from luthier.recipe.facts import DataFacts, Facts, Glimpse, MachineFacts, ModelFacts
 from luthier.recipe.load import Loaded, from_mapping, load, resolve_paths
-from luthier.recipe.methods import ON_POLICY, learnt_beside, rehearsed, replayed, total_steps
+from luthier.recipe.methods import (
+    HEADED,
+    ON_POLICY,
+    PAIRED,
+    learnt_beside,
+    rehearsed,
+    replayed,
+    rows_each,
+    total_steps,
+)
 from luthier.recipe.overrides import parse_overrides
 from luthier.recipe.plain import diff, dump_yaml, fingerprint
 from luthier.recipe.propose import propose
@@ -32,12 +41,14 @@ __all__ = [
     "Evaluate",
     "Facts",
     "Glimpse",
+    "HEADED",
     "Loaded",
     "Machine",
     "MachineFacts",
     "ModelFacts",
     "ON_POLICY",
     "Objective",
+    "PAIRED",
     "Privacy",
     "Reason",
     "Recipe",
@@ -63,5 +74,6 @@ __all__ = [
     "replayed",
     "resolve",
     "resolve_paths",
+    "rows_each",
     "total_steps",
 ]

@@ -7,7 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 from luthier.recipe.facts import Facts
-from luthier.recipe.methods import ON_POLICY, PASSAGES, batch_factor, epochs_for, method_of, size_factor, total_steps
+from luthier.recipe.methods import (
+    ON_POLICY,
+    PAIRED,
+    PASSAGES,
+    batch_factor,
+    epochs_for,
+    method_of,
+    size_factor,
+    total_steps,
+)
 from luthier.recipe.rules import ANSWERS
 from luthier.recipe.types import Recipe
 from luthier.recipe.units import format_memory
@@ -58,7 +67,8 @@ def _rehearsal(recipe: Recipe, facts: Facts) -> tuple[float, str]:
     if recipe.objective.type in ON_POLICY:
         return 0.0, "only the model's own answers are learnt"
     if not share:
-        return 0.0, f"{method_of(recipe).title} writes no text that could be forgotten"
+        why = "learns from pairs alone" if recipe.objective.type == "dpo" else "writes no text that could be forgotten"
+        return 0.0, f"{method_of(recipe).title} {why}"
     count = min(PASSAGES, round(rows * share))
     return share, f"{count} general passages beside the {rows:,} train rows, so that less is forgotten"
 
@@ -108,6 +118,8 @@ def _metrics(recipe: Recipe, facts: Facts) -> tuple[tuple[str, ...], str]:
         return ("accuracy", "macro_f1"), f"the answers are labels, {facts.data.labels} of them"
     if recipe.objective.type == "pretrain":
         return ("nll",), "plain text has no answers to compare"
+    if recipe.objective.type in PAIRED:
+        return ("preference_accuracy",), "the rows are pairs of answers, one preferred to the other"
     longest = facts.data.longest_answer_tokens
     if recipe.objective.type in ON_POLICY and recipe.objective.reward in ("exact_match", "json_match"):
         return (recipe.objective.reward,), "it is what is rewarded"
@@ -124,6 +136,8 @@ def _best_metric(recipe: Recipe, facts: Facts) -> tuple[str, str]:
         return first, f"{first} decides the verdict"
     if recipe.objective.type in ON_POLICY:
         return "reward", "it is what is learnt"
+    if recipe.objective.type in PAIRED:
+        return "loss", "it says more about few pairs than the share that is ranked right"
     return "nll", "it needs no answers to be written during training"
 
 

@@ -25,7 +25,7 @@ class ModelFacts:
 class DataFacts:
     """The prepared data, all splits, rendered with the model's tokenizer; lengths count tokens of a row."""
 
-    task: Literal["generate", "classify", "text", "preference"]
+    task: Literal["generate", "classify", "text", "preference", "verdict"]
     rows: Mapping[str, int]
     """Rows of each split: `train`, `validation`, `test`."""
     labels: int
@@ -34,8 +34,9 @@ class DataFacts:
     p95_tokens: int
     """Nineteen rows of twenty are no longer."""
     mean_tokens: float
+    """Tokens of an example: of both rows of a preference pair."""
     mean_trained_tokens: float
-    """Tokens of a row that the loss counts."""
+    """Those that the loss counts."""
     longest_answer_tokens: int
     types: tuple[str, ...]
     """The detected format of each data entry, in the recipe's order."""
@@ -70,7 +71,7 @@ class Facts:
 class Glimpse:
     """What the first look at a data file tells, without a tokenizer: all that `propose` needs."""
 
-    task: Literal["generate", "classify", "text", "preference"]
+    task: Literal["generate", "classify", "text", "preference", "verdict"]
     type: str
     """The detected format, such as `chat`."""
     rows: int

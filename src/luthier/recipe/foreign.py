@@ -26,7 +26,7 @@ _MODEL = "write `base_model`: a folder, a hub id or a packaged model"
 _DATA = "write `data`: a path, or a list of entries with `path` and `type`"
 _EPOCHS = "write `train.num_epochs`"
 _ADAPTER = "write `adapter.type`: `lora`, `full`, `head`, `ia3`, `bottleneck`, `adalora`, `prefix` or `prompt`"
-_OBJECTIVE = "write `objective`: `sft`, `pretrain`, `classify`, `distill`, `grpo` or `ppo`"
+_OBJECTIVE = "write `objective`: `sft`, `pretrain`, `classify`, `distill`, `dpo`, `reward`, `grpo` or `ppo`"
 _BATCH = "write `train.batch_size`, the rows per optimizer step; micro-batches are cut by the machine's memory"
 _RATE = "write `train.learning_rate`"
 _SCHEDULE = "write `train.lr_scheduler`: `constant`, `linear`, `cosine` or `wsd`"
@@ -113,6 +113,12 @@ _GROUPS: dict[str, str] = {
     "train_on_inputs train_on_eos train_on_prompt completion_only_loss assistant_only_loss "
     "mask_history mask_prompt train_on_responses_only": _TURNS,
     "stage rl trainer_type task task_type trainer": _OBJECTIVE,
+    "dpo_beta pref_beta rl_beta": "write `objective.beta`",
+    "dpo_label_smoothing label_smoothing_factor": "write `objective.label_smoothing`",
+    "pref_loss": "leave it out: `objective: dpo` is the loss of Rafailov et al. 2023",
+    "ref_model ref_model_name_or_path precompute_ref_log_probs reference_free": (
+        "leave it out: the reference is the policy at step 0, whose log-probabilities are computed once"
+    ),
     "special_tokens tokens new_special_tokens resize_vocab added_tokens_overrides": (
         "leave it out: the vocabulary stays that of `base_model`"
     ),
@@ -154,11 +160,12 @@ VALUES: dict[tuple[str, str], str] = {
         for other in ("classification", "seq_cls", "sequence-classification")
     },
     **{
-        ("objective.type", other): "there is no preference tuning; write `sft` for rows with one answer each"
-        for other in ("dpo", "ipo", "kto", "orpo", "cpo", "simpo", "rm", "reward", "reward_modeling")
+        ("objective.type", other): "write `dpo`, for pairs of a chosen and a rejected answer"
+        for other in ("ipo", "kto", "orpo", "cpo", "simpo")
     },
     **{("objective.type", other): "write `distill`" for other in ("gkd", "kd", "minillm", "knowledge_distillation")},
     **{("objective.type", other): "write `grpo`" for other in ("rloo", "gspo", "dapo", "dr_grpo", "reinforce")},
+    **{("objective.type", other): "write `reward`" for other in ("rm", "reward_model", "reward_modeling")},
     ("train.lr_scheduler", "warmup_stable_decay"): "write `wsd`",
     ("train.lr_scheduler", "constant_with_warmup"): "write `constant`; `train.warmup_ratio` is the warm-up",
     ("train.lr_scheduler", "cosine_with_restarts"): "write `cosine`",
@@ -170,7 +177,7 @@ VALUES: dict[tuple[str, str], str] = {
     **{("chat_template", name): _TEMPLATE for name in _TEMPLATES.split()},
     **{("evaluate.metrics.0", name): "write `macro_f1`" for name in ("f1", "f1_macro", "macro-f1")},
     **{("evaluate.metrics.0", name): "write `nll`" for name in ("loss", "perplexity", "ppl", "eval_loss")},
-    **{("train.metric_for_best_model", name): "write `nll`" for name in ("loss", "eval_loss", "perplexity")},
+    **{("train.metric_for_best_model", name): "write `nll`" for name in ("eval_loss", "perplexity")},
     **{("machine.device", name): "write `cuda`" for name in ("gpu", "cuda:0")},
 }
 """(key, value of another tool) -> what to write; list positions stand as 0."""

@@ -46,9 +46,21 @@ METHODS = {
     ("prompt", "sft"): Method("prompt tuning on answers", 3e-2, 16, 300, 1, 20, scales=False, rehearsal=0.05),
     ("prompt", "pretrain"): Method("prompt tuning on text", 3e-2, 16, 300, 1, 10, scales=False, rehearsal=0.05),
     ("prompt", "classify"): Method("a prompt-tuned classifier", 3e-2, 32, 600, 3, 20, scales=False),
+    ("lora", "dpo"): Method("LoRA on preferences", 5e-5, 32, 150, 1, 3),
+    ("full", "dpo"): Method("all weights on preferences", 5e-6, 32, 150, 1, 3),
+    ("lora", "reward"): Method("a LoRA reward model", 1e-4, 32, 150, 1, 2),
+    ("full", "reward"): Method("a reward model with all weights", 1e-5, 32, 150, 1, 2),
+    ("head", "reward"): Method("a reward on a frozen trunk", 2e-3, 256, 0, 3, 3, scales=False),
 }
 """(adapter, objective) -> its settings. LoRA takes about ten times the rate of all weights, and a little more in short
-fits (Schulman et al. 2025, "LoRA Without Regret"). Virtual tokens are few and take the rates of PEFT's examples."""
+fits (Schulman et al. 2025, "LoRA Without Regret"). Virtual tokens are few and take the rates of PEFT's examples. `dpo`
+takes far lower rates than answers (for all weights of 7 B and longer fits, 1e-6 in Rafailov et al. 2023, 5e-7 in
+Tunstall et al. 2023, arXiv:2310.16944), a reward model few epochs, since it overfits (Ouyang et al. 2022,
+arXiv:2203.02155, appendix C.2)."""
+PAIRED = ("dpo", "reward")
+"""Objectives that learn from preference pairs: two rendered rows an example."""
+HEADED = ("classify", "reward")
+"""Objectives with a small head of their own in place of the output over the vocabulary; they write no text."""
 ON_POLICY = frozenset({"grpo", "ppo"})
 """Objectives whose answers are sampled from the policy itself."""
 AS_LORA = {"ia3": ("IA³", 10.0), "bottleneck": ("bottleneck adapters", 1.0), "adalora": ("AdaLoRA", 4.0)}
@@ -63,6 +75,11 @@ PASSAGES = 72
 """General passages that there are (`data/rehearsal`)."""
 MOST = 5.0
 """The largest factor that a small model gives the learning rate."""
+
+
+def rows_each(recipe: Recipe) -> int:
+    """Rendered rows of one example."""
+    return 2 if recipe.objective.type in PAIRED else 1
 
 
 def method_of(recipe: Recipe) -> Method:

@@ -13,6 +13,7 @@ START = {
     "generate": (DECODER, "lora", "sft", "each answer is learnt from its prompt"),
     "classify": (ENCODER, "head", "classify", "the label of each row is learnt; there are {labels}"),
     "text": (DECODER, "lora", "pretrain", "every token of the text is learnt"),
+    "preference": (DECODER, "lora", "dpo", "chosen answers become likelier than rejected ones; `reward` scores them"),
 }
 """Task -> base model, adapter, objective, what is learnt."""
 
@@ -21,13 +22,13 @@ def propose(glimpse: Glimpse, data_path: str, base_model: str | None = None) -> 
     """A short commented recipe, as YAML text that `load` reads, for the data at `data_path`.
 
     A given `base_model` is tuned with LoRA; without one, a packaged model that suits the task is proposed.
-    Raises RecipeError for preference pairs and answers with a verdict, which no objective learns from.
+    Raises RecipeError for answers with a verdict, which no objective learns from.
     """
-    if glimpse.task == "preference":
+    if glimpse.task == "verdict":
         raise RecipeError(
-            f"rows of type {glimpse.type} compare or judge answers, and no objective learns from that",
+            f"rows of type {glimpse.type} judge single answers, and no objective learns from that",
             data_path,
-            "Give rows with the answer that is to be learnt",
+            "Give rows with the answer that is to be learnt, or with pairs of them",
         )
     base, adapter, objective, learnt = START[glimpse.task]
     chosen = "lora" if base_model else adapter

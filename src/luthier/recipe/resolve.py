@@ -11,6 +11,7 @@ from typing import Any
 from luthier.recipe.auto import RULES
 from luthier.recipe.facts import DataFacts, Facts, ModelFacts
 from luthier.recipe.faults import Fault, refuse
+from luthier.recipe.methods import HEADED, PAIRED
 from luthier.recipe.rules import ANSWERS, check
 from luthier.recipe.types import Recipe
 
@@ -69,13 +70,21 @@ def misfits(recipe: Recipe, facts: Facts) -> Iterator[Fault]:
     length, context = recipe.train.sequence_len, facts.model.context_length
     if not data.rows.get("train"):
         yield Fault(("data",), "no train rows are left", "`luthier check` says which rows were dropped and why")
-    if data.task == "preference":
-        yield Fault(("data",), "the rows are preference pairs, which no objective learns from", ONE_ANSWER)
-    if model.kind == "encoder" and objective != "classify":
+    if data.task == "preference" and objective not in PAIRED:
+        yield Fault(
+            ("objective",),
+            f"the rows are preference pairs, which `{objective}` does not learn from",
+            "Write `objective: dpo` or `reward`",
+        )
+    if data.task != "preference" and objective in PAIRED:
+        yield Fault(("data",), f"`{objective}` learns from preference pairs, and the rows are none", PAIRS)
+    if data.task == "verdict":
+        yield Fault(("data",), "the rows judge single answers, which no objective learns from", ONE_ANSWER)
+    if model.kind == "encoder" and objective not in HEADED:
         yield Fault(
             ("objective",),
             f"`{model.name}` is an encoder and cannot write text",
-            "Write `objective: classify`",
+            "Write `objective: classify`, or `reward` for preference pairs",
         )
     if objective == "classify" and data.labels < 2:
         yield Fault(
@@ -105,6 +114,9 @@ def misfits(recipe: Recipe, facts: Facts) -> Iterator[Fault]:
     if recipe.machine.device == "cuda" and facts.machine.device == "cpu":
         what = "`machine.device` is `cuda`, but this machine has no CUDA device"
         yield Fault(("machine", "device"), what, "Write `auto` or `cpu`")
+
+
+PAIRS = "Give rows with a chosen and a rejected answer"
 
 
 def _teacher(recipe: Recipe, model: ModelFacts, teacher: ModelFacts) -> Iterator[Fault]:

@@ -8,7 +8,7 @@ from typing import get_args
 from luthier.recipe.accepts import Key, dotted, fields
 from luthier.recipe.faults import Fault, refuse
 from luthier.recipe.foreign import VALUES
-from luthier.recipe.methods import ON_POLICY
+from luthier.recipe.methods import HEADED, METHODS, ON_POLICY
 from luthier.recipe.types import Adapter, Objective, Recipe, Train
 from luthier.recipe.values import Metric, Part
 
@@ -58,11 +58,18 @@ def _template(recipe: Recipe) -> Iterator[Fault]:
 
 def _method(recipe: Recipe) -> Iterator[Fault]:
     adapter, objective = recipe.adapter.type, recipe.objective.type
-    if adapter == "head" and objective != "classify":
+    if adapter == "head" and objective not in HEADED:
         yield Fault(
             ("adapter", "type"),
-            f"`adapter: head` trains a classifier, but `objective` is `{objective}`",
-            "Write `objective: classify`, or `adapter: lora`",
+            f"`adapter: head` trains a classifier or a reward, but `objective` is `{objective}`",
+            "Write `objective: classify` or `reward`, or `adapter: lora`",
+        )
+    elif (adapter, objective) not in METHODS:
+        known = sorted(kind for kind, other in METHODS if other == objective)
+        yield Fault(
+            ("adapter", "type"),
+            f"`adapter: {adapter}` does not learn `objective: {objective}`",
+            f"Adapters that do are {', '.join(f'`{kind}`' for kind in known)}",
         )
     for name in _changed(recipe.objective):
         if objective not in USED_BY[name]:
@@ -206,7 +213,9 @@ PRIVATE = ("sft", "pretrain", "classify", "distill")
 """Objectives in which each row has a loss of its own."""
 USED_BY: dict[str, tuple[str, ...]] = {
     "type": get_args(Objective.model_fields["type"].annotation),
-    **dict.fromkeys(("class_weights", "label_smoothing"), ("classify",)),
+    "class_weights": ("classify",),
+    "label_smoothing": ("classify", "dpo"),
+    "beta": ("dpo",),
     "beside": TEXT,
     **dict.fromkeys(("teacher", "divergence", "jsd_beta", "top_k"), ("distill",)),
     "temperature": ("distill", "grpo", "ppo"),
@@ -216,10 +225,17 @@ USED_BY: dict[str, tuple[str, ...]] = {
 }
 """Which objectives read a key of the section."""
 CLASSIFY = ("accuracy", "macro_f1")
-MEASURED: dict[str, tuple[str, ...]] = {"classify": CLASSIFY, "pretrain": ("nll",)}
-"""What the held-out rows are measured by; every metric where an objective is not listed."""
-VALIDATED: dict[str, tuple[str, ...]] = {"classify": CLASSIFY, **dict.fromkeys(sorted(ON_POLICY), ("reward",))}
-"""What the validation rows are measured by; `nll` where an objective is not listed."""
+PREFERENCE = ("preference_accuracy",)
+MEASURED: dict[str, tuple[str, ...]] = {
+    "classify": CLASSIFY, "pretrain": ("nll",), "dpo": PREFERENCE, "reward": PREFERENCE,
+    **dict.fromkeys(ANSWERS, tuple(metric for metric in get_args(Metric) if metric not in PREFERENCE)),
+}  # fmt: skip
+"""What can be measured of each objective on test rows."""
+VALIDATED: dict[str, tuple[str, ...]] = {
+    "classify": CLASSIFY, **dict.fromkeys(TEXT, ("nll",)), **dict.fromkeys(("dpo", "reward"), ("loss", "accuracy")),
+    **dict.fromkeys(sorted(ON_POLICY), ("reward",)),
+}  # fmt: skip
+"""What is measured of each on the validation split while it is trained."""
 
 
 def _evaluation(recipe: Recipe) -> Iterator[Fault]:
@@ -232,9 +248,8 @@ def _evaluation(recipe: Recipe) -> Iterator[Fault]:
     for index, metric in enumerate(metrics if metrics != "auto" else ()):
         if metric not in allowed:
             yield _not_measured(("evaluate", "metrics", index), metric, objective, allowed)
-    validated = VALIDATED.get(objective, ("nll",))
-    if best not in ("auto", *validated):
-        yield _not_measured(("train", "metric_for_best_model"), best, objective, validated)
+    if best != "auto" and best not in VALIDATED[objective]:
+        yield _not_measured(("train", "metric_for_best_model"), best, objective, VALIDATED[objective])
     for name in ("metrics", "baselines"):
         listed = getattr(recipe.evaluate, name)
         if listed != "auto" and len(set(listed)) < len(listed):

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from luthier.recipe.adapter import Adapter
+from luthier.recipe.objective import Objective
 from luthier.recipe.shorthand import expand
 from luthier.recipe.values import (
     Above0,
@@ -92,95 +94,6 @@ class Curate(Part):
     """What to do with a train row whose input is also in validation or test."""
 
 
-class Adapter(Part):
-    """Which weights are trained."""
-
-    type: Literal["lora", "full", "head", "ia3", "bottleneck", "adalora", "prefix", "prompt"] = "lora"
-    """`lora`: low-rank adapters; `full`: every weight; `head`: a classification head on a frozen trunk; `ia3`: factors
-    on keys, values and inner activations; `bottleneck`: small layers in each block; `adalora`: LoRA that deals out its
-    ranks; `prefix`: keys and values before every row; `prompt`: embeddings before every row."""
-    num_layers: Literal["all"] | Positive = "all"
-    """All but `head`, `prefix` and `prompt`: train only the last so many transformer blocks. Backward passes end at the
-    first of them."""
-    lora_r: Positive = 16
-    """`lora` only: the rank of the matrices."""
-    lora_alpha: Above0 = 32.0
-    """The scale of `lora` is `lora_alpha / lora_r`, that of `adalora` is `lora_alpha / init_r`."""
-    use_dora: Switch = False
-    """`lora` only: learn the length of each row of a weight matrix apart from its direction (DoRA)."""
-    lora_dropout: Fraction = 0.0
-    """`lora` and `adalora`: dropout before the matrices; above 0, packing changes the noise (not the expectation)."""
-    lora_target_modules: Literal["all-linear"] | Annotated[tuple[Text, ...], Field(min_length=1)] = "all-linear"
-    """Which linear layers `lora` and `adalora` adapt: all but the output head, or names as PEFT matches them."""
-    bottleneck_size: Positive = 64
-    """`bottleneck` only: the width of the small layers."""
-    bottleneck_placement: Literal["houlsby", "pfeiffer"] = "houlsby"
-    """`bottleneck` only: `houlsby` is after attention and after the feed-forward; `pfeiffer` after the latter alone."""
-    init_r: Positive = 12
-    """`adalora` only: the rank that every layer starts with."""
-    target_r: Positive = 8
-    """`adalora` only: the rank that is left to a layer, on average."""
-    orth_reg_weight: AtLeast0 = 0.5
-    """`adalora` only: how much it costs that the matrices are not orthogonal."""
-    num_virtual_tokens: Positive = 20
-    """`prefix` and `prompt`: how many tokens are learnt; each row has room for so many less."""
-
-    @property
-    def virtual_tokens(self) -> int:
-        """Tokens that stand before every row."""
-        return self.num_virtual_tokens if self.type in ("prefix", "prompt") else 0
-
-
-class Objective(Part):
-    """How a batch is scored."""
-
-    type: Literal["sft", "pretrain", "classify", "distill", "grpo", "ppo"] = "sft"
-    """`sft`: answer tokens; `pretrain`: all tokens; `classify`: one label, or several, per row; `distill`: what a
-    teacher says about each answer token; `grpo`: sampled answers by what they earn beside others to a prompt; `ppo`:
-    sampled answers by what they earn above a learnt value."""
-    class_weights: Literal["none", "balanced"] | dict[str, Above0] = "none"
-    """`classify` only: weight of each class; `balanced` is n / (classes × n of the class)."""
-    label_smoothing: Fraction = 0.0
-    """`classify` only: probability mass spread over all classes."""
-    teacher: Text | None = None
-    """`distill` only, required: the model that is imitated, named like `base_model`; it has the same tokenizer."""
-    divergence: Literal["forward_kl", "reverse_kl", "js"] = "forward_kl"
-    """`distill` only: KL(teacher ‖ policy), KL(policy ‖ teacher), or the Jensen-Shannon divergence."""
-    jsd_beta: Annotated[float, Field(gt=0, lt=1, strict=True)] = 0.5
-    """`divergence: js` only: the teacher's share of the mixture that both are compared with."""
-    temperature: Above0 = 1.0
-    """`distill`: what logits of teacher and policy are divided by; the loss is multiplied by its square. `grpo`, `ppo`:
-    the temperature at which answers are sampled and learnt."""
-    top_k: Positive | None = None
-    """`distill` only: compare the teacher's so many likeliest tokens and one bucket for all others. They are computed
-    once and kept on disk, and the teacher need not be loaded again. By default, the whole vocabulary of a live one."""
-
-    beside: AtLeast0 = 0.0
-    """Where text is learnt: how much the plain text of data entries with `split: beside` counts as a second objective,
-    learnt whole as by `pretrain`."""
-    reward: Text = "exact_match"
-    """`grpo`, `ppo`: what an answer earns: `exact_match`, `json_match`, `module:function` or `file.py:function`."""
-    num_generations: Positive = 8
-    """`grpo`, `ppo`: answers sampled for each prompt; `train.batch_size` counts prompts."""
-    num_iterations: Positive = 1
-    """`grpo`, `ppo`: optimizer steps on the same answers before new ones are sampled."""
-    epsilon: Above0 = 0.2
-    """`grpo`, `ppo`: how far the probability of a token may move from when it was drawn before its gain is clipped."""
-    kl_coef: AtLeast0 = 0.0
-    """`grpo`, `ppo`: the weight of the penalty on the distance from the policy at step 0 (`beta` in TRL's GRPO)."""
-    loss_type: Literal["grpo", "dapo", "dr_grpo"] = "dapo"
-    """`grpo` only: every answer counts the same (`grpo`), every token (`dapo`), or every token over the longest answer
-    allowed (`dr_grpo`)."""
-    scale_rewards: Switch = True
-    """`grpo` only: measure an answer's advantage in standard deviations among the answers to its prompt."""
-    gamma: Annotated[float, Field(gt=0, le=1, strict=True)] = 1.0
-    """`ppo` only: what a reward one token later is worth."""
-    lam: Annotated[float, Field(ge=0, le=1, strict=True)] = 0.95
-    """`ppo` only: λ of the generalised advantage estimate."""
-    vf_coef: Above0 = 0.1
-    """`ppo` only: the weight of the value head's loss."""
-
-
 class Train(Part):
     """The optimisation."""
 
@@ -220,7 +133,7 @@ class Train(Part):
     """How strongly weights that the rows with `split: earlier` depend on are held where they were (EWC); 0 for not."""
     early_stopping_patience: Positive | None = None
     """Stop when `metric_for_best_model` has not improved for this many evaluations."""
-    metric_for_best_model: Literal["auto", "nll", "accuracy", "macro_f1", "reward"] = "auto"
+    metric_for_best_model: Literal["auto", "nll", "loss", "accuracy", "macro_f1", "reward"] = "auto"
     """The validation metric that decides which checkpoint is best."""
     eval_steps: Auto | Positive = "auto"
     """Steps between evaluations on the validation split."""

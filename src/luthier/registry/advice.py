@@ -64,7 +64,10 @@ def _instead(baseline: str) -> list[str]:
             "training rows."
         ]
     if baseline == "majority":
-        return ["Nothing was learnt but how often each answer occurs: look for wrong labels, or for better questions."]
+        return [
+            "Nothing was learnt but how often each answer occurs, or of pairs, how long the better ones are: look for "
+            "wrong labels, or for better questions."
+        ]
     return []
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-TASKS = {"generate": "text-generation", "classify": "text-classification", "text": "text-generation"}
+TASKS = {"generate": "text-generation", "classify": "text-classification", "text": "text-generation",
+         "reward": "text-classification"}  # fmt: skip
 WHOLE = {"full": "transformers", "head": "transformers"}
 """Adapter types that are no adapters on a base, and the library that reads what they leave."""
 

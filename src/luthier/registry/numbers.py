@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-SHARES = {"exact_match", "json_match", "accuracy", "questions"}
+SHARES = {"exact_match", "json_match", "accuracy", "preference_accuracy", "questions"}
 NATS = {"nll", "text_nll"}
 NOTHING = "–"
 

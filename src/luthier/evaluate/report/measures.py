@@ -98,6 +98,13 @@ MEASURES = {
             "answers {value} of {n} held-out items exactly right",
             WILSON,
         ),
+        Measure(
+            "preference_accuracy",
+            "Preference accuracy",
+            "share",
+            "scores the chosen answer higher in {value} of {n} held-out pairs",
+            WILSON,
+        ),
         Measure("accuracy", "Accuracy", "share", "labels {value} of {n} held-out items right", WILSON),
         Measure(
             "questions",

@@ -9,7 +9,9 @@ from luthier.jobs.feeds.classes import classes
 from luthier.jobs.feeds.feed import Feed
 from luthier.jobs.feeds.held import held
 from luthier.jobs.feeds.language import language
+from luthier.jobs.feeds.preference import preference
 from luthier.jobs.feeds.private import private
+from luthier.jobs.feeds.reward import reward
 from luthier.jobs.feeds.rollouts import rollouts
 from luthier.jobs.feeds.teacher import imitation
 from luthier.jobs.workbench import Work
@@ -22,6 +24,8 @@ TABLE: dict[str, Callable[[Work, Policy], Feed]] = {
     "distill": imitation,
     "grpo": rollouts,
     "ppo": rollouts,
+    "dpo": preference,
+    "reward": reward,
 }
 """objective → (what the run works with, the policy at step 0) → its feed."""
 
