@@ -70,6 +70,16 @@ def expanded(packed: Tensor, state: Any) -> Tensor:
     return dequantize_4bit(packed, blocks).view(state.shape)
 
 
+def in_4bit(layer: nn.Module) -> bool:
+    """Whether this linear layer's weights are packed, and expanded as here."""
+    return isinstance(layer.forward, Expanding)
+
+
+def in_float32(weight: Any) -> Tensor:
+    """A linear layer's weights, expanded where they are packed."""
+    return expanded(weight.data, weight.quant_state) if hasattr(weight, "quant_state") else weight
+
+
 class Expanding:
     """The forward of one layer of four bits: x Wᵀ + b."""
 
@@ -86,8 +96,8 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Any, bias: Tensor | None) -> Tensor:
         ctx.weight = weight
-        return functional.linear(x, expanded(weight.data, weight.quant_state), bias)
+        return functional.linear(x, in_float32(weight), bias)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, None, None]:
-        return grads[0] @ expanded(ctx.weight.data, ctx.weight.quant_state), None, None
+        return grads[0] @ in_float32(ctx.weight), None, None
