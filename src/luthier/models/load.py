@@ -108,20 +108,20 @@ def trained_on(files: ModelFiles, folder: Path) -> ModelFiles:
 def _read(folder: Path, files: ModelFiles, device: str, dequantised: bool = False) -> Policy:
     attention.register()
     kind: Any = AutoModelForCausalLM if files.kind == "decoder" else AutoModel
-    options: dict[str, Any] = {}
-    if files.config.get("model_type") in POOLED_FAMILIES:
-        options["add_pooling_layer"] = False
-    if files.load_in_4bit and not dequantised:
-        options |= four_bit.loading(device)
+    options = {"add_pooling_layer": False} if files.config.get("model_type") in POOLED_FAMILIES else {}
+    packed = files.load_in_4bit and not dequantised
+    dtype = "auto" if packed else torch.float32
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # the pooling layer that is left out is no news
     try:
-        model = kind.from_pretrained(str(folder), dtype=torch.float32, attn_implementation="packed",
+        model = kind.from_pretrained(str(folder), dtype=dtype, attn_implementation="packed",
                                      local_files_only=True, use_safetensors=True, **options)  # fmt: skip
     finally:
         transformers_logging.set_verbosity(level)
-    if files.load_in_4bit:
-        (four_bit.round_to_4bit if dequantised else four_bit.compute_in_float32)(model)
+    if packed:
+        four_bit.pack_linear(model, device)
+    elif files.load_in_4bit:
+        four_bit.round_to_4bit(model)
     return _policy(model.to(device), files.kind)
 
 
