@@ -35,7 +35,7 @@ def pack_linear(model: Any, device: str) -> None:
         raise ModelError(f"its linear layers cannot be cut into blocks of {BLOCK} weights", type(model).__name__,
                          "Leave `load_in_4bit` out")  # fmt: skip
     for name, layer in layers:
-        packed = Linear4bit(layer.in_features, layer.out_features, layer.bias is not None, device="meta")
+        packed: Any = Linear4bit(layer.in_features, layer.out_features, layer.bias is not None, device="meta")
         packed.bias = layer.bias
         packed.weight = Params4bit(layer.weight.data.float(), False, quant_type="nf4", module=packed).to(device)
         packed.forward = Expanding(packed)

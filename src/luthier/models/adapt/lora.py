@@ -95,7 +95,7 @@ def linear_names(model: nn.Module) -> list[str]:
 class LeanForward:
     """The forward of one layer: the lean function where the layer is in PEFT's plain state, else PEFT's own."""
 
-    def __init__(self, layer: Linear) -> None:
+    def __init__(self, layer: Any) -> None:
         self.layer = layer
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -113,7 +113,7 @@ class LeanForward:
         return _LoraLinear.apply(x, base.weight, base.bias, a, b, layer.scaling[name])
 
 
-def _is_plain(layer: Linear, name: str) -> bool:
+def _is_plain(layer: Any, name: str) -> bool:
     dropout = layer.lora_dropout[name]
     silent = isinstance(dropout, nn.Identity) or not layer.training
     return silent and name not in layer.lora_variant and layer.lora_B[name].bias is None
