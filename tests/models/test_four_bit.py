@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from peft import PeftModel
+from peft.tuners.lora import LoraLayer
 from policies import LABELS, distance, files_of, gradient, language_rows, settled
 from test_merge import Rows
 from torch import nn
@@ -18,6 +19,7 @@ from transformers import AutoModelForCausalLM
 
 from luthier.data.batch import pack
 from luthier.errors import ModelError
+from luthier.models.adapt.lora import LeanForward
 from luthier.models.load import load_base, load_policy, make_policy, save_policy
 from luthier.models.locate import ModelFiles, locate
 from luthier.models.merge import merge, merge_difference
@@ -79,6 +81,9 @@ def test_the_gradient_is_that_of_the_same_values_in_float32(files: ModelFiles, t
     for name, weights in plain.wrapped.named_parameters():
         weights.requires_grad_("lora_" in name)
     batches = [pack(language_rows()[:3]), pack(language_rows()[3:])]
+    adapted = [module for module in policy.wrapped.modules() if isinstance(module, LoraLayer)]
+    assert len(adapted) == 14
+    assert all(isinstance(module.forward, LeanForward) for module in adapted)
     ours, theirs = gradient(policy, SFT, batches, lanes=2), gradient(plain, SFT, batches)
     assert distance(ours, theirs) < 1e-5
     assert not any(p.requires_grad for name, p in policy.wrapped.named_parameters() if "lora_" not in name)

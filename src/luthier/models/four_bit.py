@@ -16,35 +16,34 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from luthier.errors import ModelError
-from luthier.models.extras import require_bitsandbytes
 
 BLOCK = 64
 KEPT = ["lm_head", "embed_out"]
 """What output layers are called; they and the embeddings keep their precision."""
 
 
-def loading(device: str) -> dict[str, Any]:
-    """What `from_pretrained` is told, so that each matrix is quantised when it has been read."""
-    from transformers import BitsAndBytesConfig
+def pack_linear(model: Any, device: str) -> None:
+    """Quantise the linear layers of a model as its files have it, one after the other, and put all on `device`.
 
-    require_bitsandbytes()
-    config = BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.float32, llm_int8_skip_modules=KEPT,
-    )  # fmt: skip
-    return {"quantization_config": config, "device_map": {"": device}}
+    What is not quantised becomes float32. Raises ModelError where nothing can be, or weights are not whole blocks.
+    """
+    from bitsandbytes.nn import Linear4bit, Params4bit
 
-
-def compute_in_float32(model: Any) -> None:
-    """Give every layer of four bits the forward below. Raises ModelError where weights are not whole blocks."""
-    from bitsandbytes.nn import Linear4bit
-
-    for name, module in model.named_modules():
-        if isinstance(module, Linear4bit):
-            if module.in_features * module.out_features % BLOCK:
-                raise ModelError(f"the weights of `{name}` are not whole blocks of {BLOCK}", type(model).__name__,
-                                 "Leave `load_in_4bit` out")  # fmt: skip
-            module.forward = Expanding(module)
+    layers = [(name, module) for name, module in model.named_modules()
+              if type(module) is nn.Linear and name.rpartition(".")[2] not in KEPT]  # fmt: skip
+    if not layers or any(layer.weight.numel() % BLOCK for _, layer in layers):
+        raise ModelError(f"its linear layers cannot be cut into blocks of {BLOCK} weights", type(model).__name__,
+                         "Leave `load_in_4bit` out")  # fmt: skip
+    for name, layer in layers:
+        packed: Any = Linear4bit(layer.in_features, layer.out_features, layer.bias is not None, device="meta")
+        packed.bias = layer.bias
+        packed.weight = Params4bit(layer.weight.data.float(), False, quant_type="nf4", module=packed).to(device)
+        packed.forward = Expanding(packed)
+        model.set_submodule(name, packed)
+    for weights in model.parameters():
+        if weights.is_floating_point():
+            weights.data = weights.data.to(device, torch.float32)
+    model.is_loaded_in_4bit = True  # PEFT asks for it
 
 
 def round_to_4bit(model: Any) -> None:
@@ -70,6 +69,16 @@ def expanded(packed: Tensor, state: Any) -> Tensor:
     return dequantize_4bit(packed, blocks).view(state.shape)
 
 
+def in_4bit(layer: nn.Module) -> bool:
+    """Whether this linear layer's weights are packed, and expanded as here."""
+    return isinstance(layer.forward, Expanding)
+
+
+def in_float32(weight: Any) -> Tensor:
+    """A linear layer's weights, expanded where they are packed."""
+    return expanded(weight.data, weight.quant_state) if hasattr(weight, "quant_state") else weight
+
+
 class Expanding:
     """The forward of one layer of four bits: x Wᵀ + b."""
 
@@ -86,8 +95,8 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Any, bias: Tensor | None) -> Tensor:
         ctx.weight = weight
-        return functional.linear(x, expanded(weight.data, weight.quant_state), bias)
+        return functional.linear(x, in_float32(weight), bias)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, None, None]:
-        return grads[0] @ expanded(ctx.weight.data, ctx.weight.quant_state), None, None
+        return grads[0] @ in_float32(ctx.weight), None, None

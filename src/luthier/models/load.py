@@ -115,18 +115,18 @@ def _read(folder: Path, files: ModelFiles, device: str, dequantised: bool = Fals
     family = str(files.config["model_type"])
     options: dict[str, Any] = {"add_pooling_layer": False} if family in POOLED_FAMILIES else {}
     options["attn_implementation"] = attention.NAME if packs(family) else None
-    if files.load_in_4bit and not dequantised:
-        options |= four_bit.loading(device)
+    packed = files.load_in_4bit and not dequantised
+    dtype = "auto" if packed else torch.float32
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # the pooling layer that is left out is no news
     try:
-        model = kind.from_pretrained(
-            str(folder), dtype=torch.float32, local_files_only=True, use_safetensors=True, **options
-        )
+        model = kind.from_pretrained(str(folder), dtype=dtype, local_files_only=True, use_safetensors=True, **options)
     finally:
         transformers_logging.set_verbosity(level)
-    if files.load_in_4bit:
-        (four_bit.round_to_4bit if dequantised else four_bit.compute_in_float32)(model)
+    if packed:
+        four_bit.pack_linear(model, device)
+    elif files.load_in_4bit:
+        four_bit.round_to_4bit(model)
     return _policy(model.to(device), files.kind)
 
 

@@ -3,7 +3,8 @@ request DoRA (Liu et al. 2024, arXiv:2402.09353), which learns the length of eac
 
 PEFT owns the parameters, their names and the files. Its plain float path is replaced by a function that computes the
 same y = x Wᵀ + b + s·(x Aᵀ) Bᵀ and keeps only x and x Aᵀ for the backward. Whatever is not that plain case (adapter
-off, merged, several adapters, dropout, DoRA, a quantised base) takes PEFT's own path.
+off, merged, several adapters, dropout, DoRA) takes PEFT's own path. Weights of four bits are expanded when they are
+needed, and kept as they are for the backward.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from peft.tuners.lora import Linear
+from peft.tuners.lora import Linear, LoraLayer
 from torch import Tensor, nn
 
 from luthier.errors import ModelError
 from luthier.models.adapt.blocks import adapted, blocks_of
+from luthier.models.four_bit import in_4bit, in_float32
 from luthier.recipe.types import Adapter
 
 
@@ -88,7 +90,7 @@ def routed(route: Mapping[str, Tensor]) -> Iterator[None]:
 def fuse(model: nn.Module) -> None:
     """Give every LoRA linear layer of `model` the lean forward."""
     for module in model.modules():
-        if type(module) is Linear:
+        if type(module) is Linear or (isinstance(module, LoraLayer) and in_4bit(module.get_base_layer())):
             module.forward = LeanForward(module)  # type: ignore[method-assign, assignment]
 
 
@@ -112,7 +114,7 @@ def linear_names(model: nn.Module) -> list[str]:
 class LeanForward:
     """The forward of one layer: the lean function where the layer is in PEFT's plain state, else PEFT's own."""
 
-    def __init__(self, layer: Linear) -> None:
+    def __init__(self, layer: Any) -> None:
         self.layer = layer
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -124,7 +126,7 @@ class LeanForward:
         plain = (
             not (layer.disable_adapters or layer.merged or args or kwargs)
             and len(names) == 1
-            and type(base) is nn.Linear
+            and (type(base) is nn.Linear or in_4bit(base))
         )
         if not plain or names[0] not in layer.lora_A or not _is_plain(layer, names[0]):
             return type(layer).forward(layer, x, *args, **kwargs)
@@ -144,7 +146,7 @@ def _routed(layer: Linear, x: Tensor, route: Mapping[str, Tensor]) -> Tensor:
     return out
 
 
-def _is_plain(layer: Linear, name: str) -> bool:
+def _is_plain(layer: Any, name: str) -> bool:
     dropout = layer.lora_dropout[name]
     silent = isinstance(dropout, nn.Identity) or not layer.training
     return silent and name not in layer.lora_variant and layer.lora_B[name].bias is None
@@ -155,21 +157,22 @@ class _LoraLinear(torch.autograd.Function):
     def forward(
         ctx: Any, flat: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
     ) -> Tensor:
+        matrix = in_float32(weight)
         low = flat @ a.T
-        out = flat @ weight.T if bias is None else torch.addmm(bias, flat, weight.T)
+        out = flat @ matrix.T if bias is None else torch.addmm(bias, flat, matrix.T)
         out.addmm_(low, b.T, alpha=scale)
-        ctx.scale = scale
-        ctx.save_for_backward(flat, low, weight, a, b)
+        ctx.scale, ctx.weight = scale, weight
+        ctx.save_for_backward(flat, low, a, b)
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
-        flat, low, weight, a, b = ctx.saved_tensors
+        flat, low, a, b = ctx.saved_tensors
         grad = grads[0]
         down = (grad @ b).mul_(ctx.scale)
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = (grad @ weight).addmm_(down, a)
+            grad_x = (grad @ in_float32(ctx.weight)).addmm_(down, a)
         grad_weight = grad.T @ flat if ctx.needs_input_grad[1] else None
         grad_bias = grad.sum(0) if ctx.needs_input_grad[2] else None
         return grad_x, grad_weight, grad_bias, down.T @ flat, (grad.T @ low).mul_(ctx.scale), None
