@@ -37,7 +37,8 @@ def pack_linear(model: Any, device: str) -> None:
     for name, layer in layers:
         packed: Any = Linear4bit(layer.in_features, layer.out_features, layer.bias is not None, device="meta")
         packed.bias = layer.bias
-        packed.weight = Params4bit(layer.weight.data.float(), False, quant_type="nf4", module=packed).to(device)
+        weight: Any = Params4bit(layer.weight.data.float(), False, quant_type="nf4", module=packed)
+        packed.weight = weight.to(device)  # quantises
         packed.forward = Expanding(packed)
         model.set_submodule(name, packed)
     for weights in model.parameters():
