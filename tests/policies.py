@@ -182,34 +182,29 @@ def distance(a: Tensor, b: Tensor) -> float:
     return float((a - b).norm() / a.norm())
 
 
-def objective_cases() -> dict[str, Callable[[Path, Path], tuple[Policy, Objective, Make]]]:
-    """Every objective of the TABLE with the policies it is meant for."""
-    lora, head, full = Adapter(lora_r=4, lora_alpha=8.0), Adapter(type="head"), Adapter(type="full")
+Case = Callable[[Path, Path], tuple[Policy, Objective, Make]]
+"""(a tiny llama, a tiny bert) → a policy, an objective, and what makes its batches."""
+EXCLUSIVE = {"label": np.array([0, 1, 2, 0, 1, 2]), "row_weight": np.ones(6, np.float32)}
+
+
+def build(name: str, several_labels: bool = False, handed: Mapping[str, Any] = {}, **settings: Any) -> Objective:
+    return TABLE[name](Settings(type=name, **settings), several_labels, **handed)  # type: ignore[arg-type]
+
+
+def adapter_cases() -> dict[str, Case]:
+    """Every kind of adapter but the most usual ones."""
     prefix, prompt = (Adapter(type=kind, num_virtual_tokens=5) for kind in ("prefix", "prompt"))  # type: ignore[arg-type]
     dora, ia3 = Adapter(lora_r=4, lora_alpha=8.0, use_dora=True), Adapter(type="ia3")
     adalora, small = Adapter(type="adalora", init_r=4, target_r=2), Adapter(type="bottleneck", bottleneck_size=8)
-    exclusive = {"label": np.array([0, 1, 2, 0, 1, 2]), "row_weight": np.ones(6, np.float32)}
-    several = exclusive | {"label": np.array([[1, 0, 1]] * 3 + [[0, 1, 0]] * 3, np.float32)}
-
-    def build(name: str, several_labels: bool = False, handed: Mapping[str, Any] = {}, **settings: Any) -> Objective:
-        return TABLE[name](Settings(type=name, **settings), several_labels, **handed)  # type: ignore[arg-type]
-
-    def answers(shared: int = 0) -> Make:
-        rows, columns = language_rows(shared=shared), {"row_weight": np.ones(6, np.float32)}
-        return batch_maker(rows, columns, shared > 0, drawn_columns(rows))
-
     return {
-        "sft, lora": lambda llama, bert: (language_policy(llama), build("sft"), batch_maker(language_rows())),
-        "sft, shared prefix": lambda llama, bert: (
-            language_policy(llama), build("sft"), batch_maker(language_rows(shared=20), share_prefix=True)),
         "sft, prefix": lambda llama, bert: (
             language_policy(llama, prefix), build("sft"), batch_maker(language_rows(shared=20), share_prefix=True)),
         "sft, prompt": lambda llama, bert: (
             language_policy(llama, prompt), build("sft"), batch_maker(language_rows(shared=20), share_prefix=True)),
         "classify, prefix on an encoder": lambda llama, bert: (
-            class_policy(bert, prefix), build("classify"), batch_maker(language_rows(90), exclusive)),
+            class_policy(bert, prefix), build("classify"), batch_maker(language_rows(90), EXCLUSIVE)),
         "classify, prompt on an encoder": lambda llama, bert: (
-            class_policy(bert, prompt), build("classify"), batch_maker(language_rows(90), exclusive)),
+            class_policy(bert, prompt), build("classify"), batch_maker(language_rows(90), EXCLUSIVE)),
         "sft, dora": lambda llama, bert: (language_policy(llama, dora), build("sft"), batch_maker(language_rows())),
         "sft, ia3": lambda llama, bert: (language_policy(llama, ia3), build("sft"), batch_maker(language_rows())),
         "sft, bottleneck": lambda llama, bert: (
@@ -217,7 +212,40 @@ def objective_cases() -> dict[str, Callable[[Path, Path], tuple[Policy, Objectiv
         "sft, adalora": lambda llama, bert: (
             language_policy(llama, adalora), build("sft"), batch_maker(language_rows())),
         "classify, bottleneck": lambda llama, bert: (
-            class_policy(bert, small), build("classify"), batch_maker(language_rows(90), exclusive)),
+            class_policy(bert, small), build("classify"), batch_maker(language_rows(90), EXCLUSIVE)),
+    }  # fmt: skip
+
+
+def pair_cases() -> dict[str, Case]:
+    """Objectives that learn from preference pairs."""
+    lora, head, full = Adapter(lora_r=4, lora_alpha=8.0), Adapter(type="head"), Adapter(type="full")
+    return {
+        "dpo, lora": lambda llama, bert: (language_policy(llama), build("dpo"), pair_maker(pair_rows(), True)),
+        "dpo, full, label smoothing": lambda llama, bert: (
+            language_policy(llama, full), TABLE["dpo"](Settings(type="dpo", beta=0.3, label_smoothing=0.2), False),
+            pair_maker(pair_rows(), False)),
+        "reward, lora on a decoder": lambda llama, bert: (
+            class_policy(llama, lora, ("reward",)), build("reward"), pair_maker(pair_rows(), True)),
+        "reward, head on an encoder": lambda llama, bert: (
+            class_policy(bert, head, ("reward",)), build("reward"), pair_maker(pair_rows(90), False)),
+    }  # fmt: skip
+
+
+def objective_cases() -> dict[str, Case]:
+    """Every objective of the TABLE with the policies it is meant for."""
+    lora, head, full = Adapter(lora_r=4, lora_alpha=8.0), Adapter(type="head"), Adapter(type="full")
+    several = EXCLUSIVE | {"label": np.array([[1, 0, 1]] * 3 + [[0, 1, 0]] * 3, np.float32)}
+
+    def answers(shared: int = 0) -> Make:
+        rows, columns = language_rows(shared=shared), {"row_weight": np.ones(6, np.float32)}
+        return batch_maker(rows, columns, shared > 0, drawn_columns(rows))
+
+    return {
+        **adapter_cases(),
+        **pair_cases(),
+        "sft, lora": lambda llama, bert: (language_policy(llama), build("sft"), batch_maker(language_rows())),
+        "sft, shared prefix": lambda llama, bert: (
+            language_policy(llama), build("sft"), batch_maker(language_rows(shared=20), share_prefix=True)),
         "distill, live teacher": lambda llama, bert: (
             language_policy(llama), build("distill", handed={"teacher": language_policy(llama, seed=4)}),
             batch_maker(language_rows(shared=20), share_prefix=True)),
@@ -229,19 +257,11 @@ def objective_cases() -> dict[str, Callable[[Path, Path], tuple[Policy, Objectiv
         "pretrain, full": lambda llama, bert: (
             language_policy(llama, full), build("pretrain"), batch_maker(language_rows())),
         "classify, head on an encoder": lambda llama, bert: (
-            class_policy(bert, head), build("classify"), batch_maker(language_rows(90), exclusive)),
+            class_policy(bert, head), build("classify"), batch_maker(language_rows(90), EXCLUSIVE)),
         "classify, all of an encoder": lambda llama, bert: (
-            class_policy(bert, full), build("classify"), batch_maker(language_rows(90), exclusive)),
+            class_policy(bert, full), build("classify"), batch_maker(language_rows(90), EXCLUSIVE)),
         "classify, lora on a decoder": lambda llama, bert: (
-            class_policy(llama, lora), build("classify"), batch_maker(language_rows(), exclusive)),
-        "dpo, lora": lambda llama, bert: (language_policy(llama), build("dpo"), pair_maker(pair_rows(), True)),
-        "dpo, full, label smoothing": lambda llama, bert: (
-            language_policy(llama, full), TABLE["dpo"](Settings(type="dpo", beta=0.3, label_smoothing=0.2), False),
-            pair_maker(pair_rows(), False)),
-        "reward, lora on a decoder": lambda llama, bert: (
-            class_policy(llama, lora, ("reward",)), build("reward"), pair_maker(pair_rows(), True)),
-        "reward, head on an encoder": lambda llama, bert: (
-            class_policy(bert, head, ("reward",)), build("reward"), pair_maker(pair_rows(90), False)),
+            class_policy(llama, lora), build("classify"), batch_maker(language_rows(), EXCLUSIVE)),
         "classify, several labels": lambda llama, bert: (
             class_policy(bert, head), build("classify", True), batch_maker(language_rows(90), several)),
         "grpo": lambda llama, bert: (language_policy(llama), build("grpo"), answers(20)),

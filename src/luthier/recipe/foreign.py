@@ -62,7 +62,7 @@ _GROUPS: dict[str, str] = {
     "max_length max_seq_length max_seq_len cutoff_len block_size model_max_length": _LENGTH,
     "max_prompt_length": _LENGTH,
     "max_completion_length response_length": "write `evaluate.max_new_tokens`: sampled answers are no longer",
-    "beta init_kl_coef": "write `objective.kl_coef`",
+    "init_kl_coef": "write `objective.kl_coef`",
     "num_ppo_epochs ppo_epochs": "write `objective.num_iterations`",
     "reward_funcs reward_func reward_function": "write `objective.reward`",
     "cliprange clip_range epsilon_high": "write `objective.epsilon`",
