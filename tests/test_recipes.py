@@ -41,8 +41,10 @@ def made_ready(name: str, home: Home, llama: Path, *overrides: str) -> Ready:
 
 def replaced(name: str, model: Path | str) -> list[str]:
     """Overrides that put `model` in the place of every model that a recipe names."""
-    teacher = load(RECIPES[name]).recipe.objective.teacher
-    return [f"base_model={model}", *([f"objective.teacher={model}"] if teacher else [])]
+    recipe = load(RECIPES[name]).recipe
+    teacher = [f"objective.teacher={model}"] if recipe.objective.teacher else []
+    blocks = [] if recipe.adapter.num_layers == "all" else ["adapter.num_layers=1"]
+    return [f"base_model={model}", *teacher, *blocks]
 
 
 def test_there_are_recipes_for_each_kind_of_adapter() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from works import Events, classes, ready_of, work_of
 
-from luthier.jobs.reporting import Stages
+from luthier.jobs.reporting import Silent, Stages
+from luthier.jobs.work import whole_timeline
 from luthier.jobs.workspace import read_plan, whole_folder, write_plan
 
 
@@ -63,3 +64,26 @@ def test_nothing_done_has_no_time_left() -> None:
     with Stages(events).stage("wait") as progress:
         progress(0, 5)
     assert events.told[1][2]["eta_seconds"] is None
+
+
+def test_stages_are_kept_as_they_end() -> None:
+    kept: list[list[str]] = []
+    stages = Stages(Silent(), lambda timeline: kept.append([entry["stage"] for entry in timeline]))
+    for name in ("open", "load"):
+        with stages.stage(name):
+            pass
+    assert kept == [["open"], ["open", "load"]]
+
+
+def test_the_timeline_is_that_of_all_processes() -> None:
+    """The first was killed while it trained: what it spent in steps is known from the fit alone."""
+    first = [{"stage": "open", "seconds": 1.0}]
+    second = [
+        {"stage": "open", "seconds": 2.0},
+        {"stage": "train", "seconds": 10.0},
+        {"stage": "judge", "seconds": 4.0},
+    ]
+    found = whole_timeline(first + second, fit_seconds=25.0)
+    assert found == [
+        {"stage": "open", "seconds": 3.0}, {"stage": "train", "seconds": 25.0}, {"stage": "judge", "seconds": 4.0},
+    ]  # fmt: skip

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+Timeline = list[dict[str, Any]]
+"""`{stage, seconds}` of each finished stage, in order."""
+
 
 class Reporter(Protocol):
     """Takes events: stage, progress, note, warning."""
@@ -22,11 +25,11 @@ class Silent:
 
 
 class Stages:
-    """Names the stages of a job to its reporter and keeps their seconds."""
+    """Names the stages of a job to its reporter and keeps their seconds; `keep` is told of them after each."""
 
-    def __init__(self, reporter: Reporter) -> None:
-        self.reporter = reporter
-        self.timeline: list[dict[str, Any]] = []
+    def __init__(self, reporter: Reporter, keep: Callable[[Timeline], None] = lambda timeline: None) -> None:
+        self.reporter, self.keep = reporter, keep
+        self.timeline: Timeline = []
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Callable[[int, int], None]]:
@@ -43,6 +46,7 @@ class Stages:
         yield progress
         seconds = time.perf_counter() - start
         self.timeline.append({"stage": name, "seconds": seconds})
+        self.keep(self.timeline)
         self.reporter.event("stage", name, {"name": name, "state": "done", "seconds": seconds})
 
     def note(self, text: str) -> None:

@@ -15,11 +15,11 @@ from luthier.jobs.fit import fit
 from luthier.jobs.hardest import hardest
 from luthier.jobs.judge import judge
 from luthier.jobs.prepare import renderer_of
-from luthier.jobs.reporting import Reporter, Stages
+from luthier.jobs.reporting import Reporter, Stages, Timeline
 from luthier.jobs.retention import forgetting
 from luthier.jobs.rows import render_split, rendering_of
 from luthier.jobs.workbench import Work
-from luthier.jobs.workspace import DOCUMENT, read_plan
+from luthier.jobs.workspace import DOCUMENT, TIMELINE, read_plan
 from luthier.models.locate import locate
 from luthier.models.merge import merge_difference, not_merged
 from luthier.recipe import Recipe
@@ -39,7 +39,9 @@ def work_on(root: Path, run_id: str, reporter: Reporter, wishes: Wishes) -> dict
     """Do what is left of a run and return its document. Raises Interrupted where it was paused or cancelled."""
     start = time.perf_counter()
     home = Home.open(root)
-    work = open_work(home, run_id, Stages(reporter))
+    kept = runs.run_folder(home, run_id) / TIMELINE
+    earlier = read_json(kept) if kept.exists() else []
+    work = open_work(home, run_id, Stages(reporter, lambda own: write_json(kept, earlier + own)))
     _threads(work.recipe)
     if runs.get(home, run_id).status != "running":
         runs.set_status(home, run_id, "running")
@@ -49,16 +51,29 @@ def work_on(root: Path, run_id: str, reporter: Reporter, wishes: Wishes) -> dict
             _stopped(home, run_id, fitted["stopped"])
             raise Interrupted
         wishes(False)
-        kept = work.folder / DOCUMENT
-        done = read_json(kept) if kept.exists() else _judged(work, fitted)
+        document = work.folder / DOCUMENT
+        done = read_json(document) if document.exists() else _judged(work, fitted)
     except LuthierError:
         runs.set_status(home, run_id, "failed")
         raise
-    done["timeline"], done["wall_seconds"] = (
-        work.stages.timeline,
-        time.perf_counter() - start + _earlier(work),
-    )
+    between = time.perf_counter() - start - _total(work.stages.timeline)
+    done["timeline"] = whole_timeline(earlier + work.stages.timeline, fitted["seconds"])
+    done["wall_seconds"] = _total(done["timeline"]) + between
     return _finish(work, done)
+
+
+def whole_timeline(stages: Timeline, fit_seconds: float) -> Timeline:
+    """The seconds that all processes spent in each stage; training counts as its steps do, also those of a process
+    that was killed."""
+    seconds: dict[str, float] = {}
+    for entry in stages:
+        seconds[entry["stage"]] = seconds.get(entry["stage"], 0.0) + entry["seconds"]
+    seconds["train"] = max(fit_seconds, seconds.get("train", 0.0))
+    return [{"stage": stage, "seconds": value} for stage, value in seconds.items()]
+
+
+def _total(stages: Timeline) -> float:
+    return sum(entry["seconds"] for entry in stages)
 
 
 def open_work(home: Home, run_id: str, stages: Stages) -> Work:
@@ -138,12 +153,6 @@ def _finish(work: Work, done: dict[str, Any]) -> dict[str, Any]:
     if runs.get(work.home, work.plan.run_id).status != "succeeded":
         runs.finish(work.home, work.plan.run_id, done)
     return done
-
-
-def _earlier(work: Work) -> float:
-    """Seconds in steps that were taken by processes before this one."""
-    fitted = read_json(work.folder / "fit.json")
-    return max(0.0, fitted["seconds"] - fitted["last_process_seconds"])
 
 
 def _stopped(home: Home, run_id: str, reason: str) -> None:

@@ -5,6 +5,7 @@ checkpoints/   see engine.checkpoint
 losses.json    the loss of each training row when it was last learnt
 adapter/       what was learnt, whole or not there
 scores/        one file of samples for each solver
+timeline.json  the seconds of each stage that was finished, by all processes
 fit.json, document.json, report.html, card.md
 """
 
@@ -19,7 +20,7 @@ from typing import Any
 from luthier.recipe import Recipe
 from luthier.store.files import read_json, write_json
 
-PLAN, FIT, DOCUMENT = "plan.json", "fit.json", "document.json"
+PLAN, FIT, DOCUMENT, TIMELINE = "plan.json", "fit.json", "document.json", "timeline.json"
 
 
 @dataclass(frozen=True)
