@@ -34,7 +34,7 @@ check: install  ## before each commit: under two minutes
 	@$(BIN)/ruff format --check -q $(SOURCES)
 	@$(BIN)/ruff check -q $(SOURCES)
 	@$(BIN)/mypy --no-error-summary
-	@$(BIN)/python -m pytest -x -m "not slow and not gpu" tests/test_layers.py tests --ignore tests/e2e
+	@$(BIN)/python -m pytest -x -m "not slow and not gpu" tests/test_layers.py tests --ignore tests/e2e --ignore tests/test_recipes.py
 
 .venv-peer/.installed: bench/peers/requirements.txt
 	@test -x .venv-peer/bin/python || $(PYTHON) -m venv .venv-peer
