@@ -20,6 +20,7 @@ from luthier.data.batch import Batch, pack
 from luthier.data.forest import Row
 from luthier.errors import ModelError
 from luthier.models.adapt.table import ADD
+from luthier.models.attention import register
 from luthier.models.families import DECODERS, ENCODERS, PADDED, WITHOUT_PREFIX
 from luthier.models.load import _policy, load_base, load_policy, make_policy, save_policy
 from luthier.models.merge import merge, merge_difference
@@ -124,6 +125,7 @@ def test_some_families_agree_with_peft(family: str, kind: str, tmp_path: Path) -
 
 
 def agrees_with_peft(family: str, kind: str, folder: Path) -> None:
+    register()
     decoder = family in DECODERS
     make: Any = AutoModelForCausalLM if decoder else AutoModel
     torch.manual_seed(0)

@@ -58,7 +58,9 @@ UNSUPPORTED = {
 }
 POSITIONS_BEHIND_PADDING = frozenset({"camembert", "roberta", "roberta-prelayernorm", "xlm-roberta"})
 """Families whose positions start behind the padding id, all others' at 0."""
-WITHOUT_PREFIX = frozenset({"albert", "distilbert", "eurobert", "gpt_bigcode", "modernbert"})
+WITHOUT_PREFIX = frozenset(
+    {"albert", "deepseek_v2", "deepseek_v3", "distilbert", "eurobert", "gpt_bigcode", "modernbert", "nomic_bert"}
+)
 """Families into whose layers PEFT cannot put keys and values."""
 LENGTH_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
 LENGTHS = {"bloom": 2048, "falcon": 2048}
