@@ -2,6 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 SOURCES := src tests bench
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 .DEFAULT_GOAL := install
 .PHONY: install demo test test-slow test-gpu check bench prove-resume clean
@@ -22,7 +23,7 @@ demo: install  ## tune two small models on example tickets and open the reports
 	@$(BIN)/luthier demo
 
 test: install  ## everything that takes minutes, not hours
-	@$(BIN)/python -m pytest -m "not slow and not gpu"
+	@$(TESTS) -m "not slow and not gpu"
 
 test-slow: install
 	@$(BIN)/python -m pytest -m "slow and not gpu"
@@ -34,7 +35,7 @@ check: install  ## before each commit: under two minutes
 	@$(BIN)/ruff format --check -q $(SOURCES)
 	@$(BIN)/ruff check -q $(SOURCES)
 	@$(BIN)/mypy --no-error-summary
-	@$(BIN)/python -m pytest -x -m "not slow and not gpu" tests/test_layers.py tests --ignore tests/e2e --ignore tests/test_recipes.py
+	@$(TESTS) -x -m "not slow and not gpu" tests --ignore tests/e2e --ignore tests/test_recipes.py
 
 .venv-peer/.installed: bench/peers/requirements.txt
 	@test -x .venv-peer/bin/python || $(PYTHON) -m venv .venv-peer

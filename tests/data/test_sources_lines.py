@@ -184,7 +184,7 @@ def test_bytes_that_are_no_text_have_no_likely_encoding(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (gzip.compress(ROW.encode()), "this is a gzip file, not text. Give it a name that ends in .gz"),
+        (gzip.compress(ROW.encode(), mtime=0), "this is a gzip file, not text. Give it a name that ends in .gz"),
         (b"PK\x03\x04\x14\0", "a zip archive or an Excel file"),
         (b"PAR1\x15\0", "this is a Parquet file"),
         (ROW.encode("utf-32"), "it looks like utf-32. Convert it: iconv -f UTF-32"),
