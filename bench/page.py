@@ -137,7 +137,7 @@ def rl(found: dict[str, Any]) -> str:
         table(["objective", "steps", "sampled answers earn", "held out, base", "tuned", "better by", "fit"], rows),
         f"{first['settings']['prompts']} prompts a step, {first['settings']['generations']} answers each of at most 16 "
         "tokens; an answer earns 1 where it names the right word and not the other. Held out: greedy answers to "
-        f"{first['base']['n']} reviews in phrases that no training row has. GEMM before and after, in GFLOP/s: "
+        f"{first['base']['n']} reviews in phrases that no training row has. GEMM before and after: "
         + "; ".join(f"{name} {gemms(run['gemm_gflops'])}" for name, run in found.items())
         + ".",
     )
