@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,14 @@ def test_the_policy_at_step_0_is_asked_once_for_all_runs_on_the_same_pairs(tiny_
     assert not names & set(second.of("progress"))
     assert names <= set(other.of("progress"))
     assert len(list(home.cache("references").iterdir())) == 4
+
+
+def test_a_base_in_four_bits_has_a_reference_of_its_own(tiny_llama: Path, tmp_path: Path) -> None:
+    work = pair_work(tmp_path, tiny_llama, home=Home(tmp_path / "home"))
+    policy = make_policy(work.files, work.recipe.adapter, seed=0)
+    for load_in_4bit in (False, True):
+        reference(replace(work, files=replace(work.files, load_in_4bit=load_in_4bit)), policy, "train")
+    assert len(list(work.home.cache("references").iterdir())) == 2
 
 
 def test_the_reference_is_that_of_each_answer_alone(whole, tiny_llama: Path) -> None:

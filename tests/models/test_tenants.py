@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from factory import write_tiny_llama
+from families import folder_of
 from policies import class_policy, distance, files_of, language_policy, language_rows, settled
 from torch import Tensor
 
@@ -141,3 +142,9 @@ def test_what_cannot_be_held_together_is_refused(tiny_llama: Path, tmp_path: Pat
     for name, reason in {"prompt": "no plain LoRA", "head": "classification head", "elsewhere": "trained on"}.items():
         with pytest.raises(ModelError, match=reason):
             load_tenants(files, {name: tmp_path / name})
+
+
+def test_families_that_are_padded_are_refused(tiny_llama: Path, tmp_path: Path) -> None:
+    files = files_of(folder_of("falcon", tmp_path, tiny_llama))
+    with pytest.raises(ModelError, match="falcon models are padded"):
+        load_tenants(files, {})

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from policies import class_policy, distance, files_of, gradient, pair_columns, pair_rows, settled
+from policies import RowsInMemory, class_policy, distance, files_of, gradient, pair_columns, pair_rows, settled
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
@@ -27,23 +27,12 @@ FULL = Adapter(type="full")
 WEIGHT = np.repeat(np.array([1, 2, 0.5, 1, 1, 3], np.float32), 2)
 
 
-class Memory:
-    def __init__(self, rows: list[Row]) -> None:
-        self.rows, self.lengths = rows, np.array([len(row.ids) for row in rows])
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def row(self, index: int, /) -> tuple[np.ndarray, np.ndarray]:
-        return self.rows[index].ids, self.rows[index].weights
-
-
 def built(name: str, **settings: float) -> Objective:
     return TABLE[name](Settings(type=name, **settings), False)  # type: ignore[arg-type]
 
 
 def batches(rows: list[Row], columns: dict[str, np.ndarray], budget: int = 200) -> list[Batch]:
-    made = packed(Memory(rows), budget, columns, share_prefix=True, together=2)(range(len(rows) // 2))
+    made = packed(RowsInMemory(rows), budget, columns, share_prefix=True, together=2)(range(len(rows) // 2))
     assert all(batch.segments[1].parent == 0 for batch in made)
     return made
 
@@ -117,7 +106,7 @@ def test_reward_equals_the_plain_formula(dtype: torch.dtype, close: float, tiny_
 
 
 def at_step_0(policy: Policy, rows: list[Row]) -> np.ndarray:
-    return over_rows(policy, Memory(rows), 60, lambda batch: row_logprobs(policy, batch))
+    return over_rows(policy, RowsInMemory(rows), 60, lambda batch: row_logprobs(policy, batch))
 
 
 @pytest.mark.parametrize(("dtype", "close"), [(torch.float64, 1e-12), (torch.float32, 1e-6)])

@@ -40,7 +40,7 @@ def reference(work: Work, policy: Policy, split: Split) -> np.ndarray:
     training rows that the plan does not reach.
     """
     budget, rows = int(work.plan.forecast["micro_batch_tokens"]), work.rendered[split]
-    start = f"{work.files.sha256} {work.recipe.adapter.model_dump_json()} {work.recipe.train.seed}"
+    start = f"{work.files.weights_key} {work.recipe.adapter.model_dump_json()} {work.recipe.train.seed}"
     reached = _reached(work) if split == "train" else range(len(rows))
 
     def compute() -> np.ndarray:

@@ -20,6 +20,7 @@ from luthier.data.forest import Segment
 from luthier.errors import ModelError
 from luthier.models.adapt.lora import load_peft, routed
 from luthier.models.attention import Memory
+from luthier.models.families import packs
 from luthier.models.load import load_base, trained_on
 from luthier.models.locate import ModelFiles
 from luthier.models.policy import Policy
@@ -61,8 +62,12 @@ class Tenants(nn.Module):
 def load_tenants(files: ModelFiles, folders: Mapping[str, Path], device: str = "cpu") -> Policy:
     """The base with the LoRA adapters in `folders` on it, by name, frozen. A row that names none passes the base alone.
 
-    Raises ModelError where one was trained on another base, is no plain LoRA adapter, or has a classification head.
+    Raises ModelError where one was trained on another base, is no plain LoRA adapter, or has a classification head, and
+    for families that are padded.
     """
+    family = str(files.config["model_type"])
+    if not packs(family):
+        raise ModelError(f"rows of {family} models are padded, so tokens of a pack cannot be told apart", mend=ALONE)
     policy = load_base(files, device)
     slots = {name: f"tenant_{number}" for number, name in enumerate(folders)}
     for name, folder in folders.items():
