@@ -26,7 +26,7 @@ test: install  ## everything that takes minutes, not hours
 	@$(TESTS) -m "not slow and not gpu"
 
 test-slow: install
-	@$(BIN)/python -m pytest -m "slow and not gpu"
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not gpu"
 
 test-gpu: install
 	@$(BIN)/python -m pytest -m gpu

@@ -10,6 +10,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: a second thread on
 import numpy as np
 import pytest
 from factory import write_tiny_bert, write_tiny_llama
+from hypothesis import settings
+
+settings.register_profile("shared", deadline=None)  # a busy machine stalls for longer than any test takes
+settings.load_profile("shared")
 
 
 @pytest.fixture(scope="session")

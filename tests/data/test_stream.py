@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luthier.data.batch import Batch, cut, spread
-from luthier.data.stream import Stream, packed, precomputed
+from luthier.data.stream import Stream, packed, precomputed, with_targets
 from luthier.errors import TrainingError
 
 SIZES = {"count": st.integers(1, 40), "batch_size": st.integers(1, 50), "seed": st.integers(0, 2**32 - 1)}
@@ -22,8 +22,7 @@ def nothing(numbers: Sequence[int]) -> list[Batch]:
 
 
 def all_steps(stream: Stream) -> list[int]:
-    steps = -(-stream.total // stream.batch_size)
-    return [number for step in range(steps) for number in stream.numbers(step)]
+    return [number for step in range(stream.steps) for number in stream.numbers(step)]
 
 
 class Rows:
@@ -147,3 +146,10 @@ def test_rows_whose_features_are_there_need_no_tokens() -> None:
     (batch,) = precomputed(Rows.lengths, {"features": features})([7, 2])
     assert (batch.rows, len(batch.ids_T), batch.tokens) == (2, 0, 9 + 4)
     assert torch.equal(batch.column("features"), torch.tensor([[14.0, 15.0], [4.0, 5.0]]))
+
+
+def test_targets_get_the_values_of_their_rows_also_where_only_some_have_any() -> None:
+    rows, chosen = Rows(), [2, 5, 9]
+    own = {"said": np.concatenate([np.full(number + 1, number) for number in chosen])}
+    (batch,) = with_targets(packed(rows, 100), rows, own, chosen)([9, 2])
+    assert batch.target_column("said").tolist() == [9] * 10 + [2] * 3

@@ -6,11 +6,14 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from factory import write_tiny_llama
 from works import CHATS, ready_of, recipe, work_of
 
 from luthier.errors import RecipeError
+from luthier.jobs.feeds.feed import reached
+from luthier.jobs.feeds.language import learnt_rows
 from luthier.jobs.fit import fit
 from luthier.jobs.workbench import Work
 from luthier.models.load import load_base
@@ -48,6 +51,16 @@ def test_a_stored_teacher_is_loaded_once(
     fit(live, lambda: None)
     assert len(loaded) == 2
     assert learnt(live) != learnt(first)
+
+
+def test_a_stored_teacher_reads_only_the_rows_that_are_learnt(tiny_llama: Path, teacher: Path, tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    work = work_of(ready_of(path_of(tmp_path, tiny_llama, teacher, top_k=8), home, "train.max_steps=1"), home)
+    fit(work, lambda: None)
+    (said,) = home.cache("teachers").glob("*/teacher_ids.npy")
+    rows = learnt_rows(work)
+    learnt = sum(int(np.count_nonzero(rows.row(i)[1])) for i in reached(work, len(rows)))
+    assert len(np.load(said)) == learnt < 5 * max(int(np.count_nonzero(rows.row(i)[1])) for i in range(len(rows)))
 
 
 def test_the_forecast_counts_a_live_teacher(tiny_llama: Path, teacher: Path, tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ class Rendered:
 class Chosen:
     """Some of a set of rendered rows, in the order of `numbers`."""
 
-    rows: Rendered
+    rows: Rendered | Joined
     numbers: np.ndarray
 
     def __len__(self) -> int:

@@ -49,6 +49,11 @@ class Stream:
     rank: int = 0
     world: int = 1
 
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in all."""
+        return -(-self.total // self.batch_size)
+
     def take(self, step: int) -> list[Batch]:
         """The micro-batches of optimizer step `step` for this rank."""
         return self.make(self.numbers(step)[self.rank :: self.world])
@@ -136,9 +141,16 @@ def packed(
     return make
 
 
-def with_targets(make: MakeBatches, rows: Rows, columns: Mapping[str, np.ndarray]) -> MakeBatches:
-    """Add values of each target, first dimension all targets of `rows` in order, to the batches that hold them."""
-    counts = [int(np.count_nonzero(rows.row(i)[1][1:])) for i in range(len(rows))]
+def with_targets(
+    make: MakeBatches, rows: Rows, columns: Mapping[str, np.ndarray], numbers: Sequence[int] | None = None
+) -> MakeBatches:
+    """Add values of each target, first dimension all targets of `rows` in order, to the batches that hold them.
+
+    `numbers` says, in rising order, which rows `columns` are about, where it is not all.
+    """
+    counts = np.zeros(len(rows), np.int64)
+    for i in range(len(rows)) if numbers is None else numbers:
+        counts[i] = np.count_nonzero(rows.row(i)[1][1:])
     starts = np.concatenate([[0], np.cumsum(counts)])
 
     def chosen(batch: Batch) -> Batch:

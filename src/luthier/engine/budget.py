@@ -60,8 +60,7 @@ def forecast(recipe: Recipe, facts: Facts) -> Forecast:
     passes = 1.0 if recipe.adapter.type == "head" else seen / rows
     tokens = int(seen * recipe.objective.num_iterations * counted_tokens(recipe, facts))
     operations = passes * rows * row_operations(recipe, facts)
-    if recipe.objective.type == "dpo":
-        operations += min(passes, 1) * rows * forward_operations(recipe, facts)  # the policy at step 0
+    operations += min(passes, 1) * rows * operations_before(recipe, facts)
     seconds = operations / (facts.machine.gemm_gflops * 1e9 * EFFICIENCY[facts.machine.device])
     budget = micro_batch_tokens(recipe, facts)
     side = lanes(recipe, facts)
@@ -80,6 +79,16 @@ def row_operations(recipe: Recipe, facts: Facts) -> float:
         forwards = DECODING + scored + settings.num_iterations * forwards
     own = forwards * forward_operations(recipe, facts)
     return own + 2 * _live_teacher(recipe, facts) * facts.data.mean_tokens
+
+
+def operations_before(recipe: Recipe, facts: Facts) -> float:
+    """Those for one average example before the first step: of the policy at step 0, or of a teacher whose words are
+    kept."""
+    if recipe.objective.type == "dpo":
+        return forward_operations(recipe, facts)
+    return (
+        2.0 * facts.teacher.num_parameters * facts.data.mean_tokens if facts.teacher and recipe.objective.top_k else 0.0
+    )
 
 
 def forward_operations(recipe: Recipe, facts: Facts) -> float:

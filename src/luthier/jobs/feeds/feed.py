@@ -40,3 +40,9 @@ def shuffled(work: Work, make: MakeBatches, count: int) -> Stream:
     steps = total_steps(work.recipe, len(work.rows["train"]))
     total = min(steps * batch_size, round(count * float(train.num_epochs)))
     return Stream(make, count, batch_size, total, train.seed, work.plan.dataset_version)
+
+
+def reached(work: Work, count: int) -> list[int]:
+    """The numbers of those of `count` training rows that the plan's steps learn from, in rising order."""
+    order = shuffled(work, lambda numbers: [], count)
+    return sorted({number for step in range(order.steps) for number in order.numbers(step)})

@@ -10,14 +10,13 @@ import torch
 from luthier.data.batch import Batch
 from luthier.data.pairs import ROWS
 from luthier.data.stream import MakeBatches, packed
-from luthier.jobs.feeds.feed import Feed, Measure, shuffled
+from luthier.jobs.feeds.feed import Feed, Measure, reached, shuffled
 from luthier.jobs.workbench import Split, Work
 from luthier.models.kept import kept
 from luthier.models.lanes import lanes_for, side_by_side
 from luthier.models.policy import Policy
 from luthier.models.score import over_rows, row_logprobs
 from luthier.objectives import TABLE, Objective, Scored
-from luthier.recipe import total_steps
 
 LEARNT_FROM: tuple[Split, ...] = ("train", "validation")
 
@@ -41,23 +40,20 @@ def reference(work: Work, policy: Policy, split: Split) -> np.ndarray:
     """
     budget, rows = int(work.plan.forecast["micro_batch_tokens"]), work.rendered[split]
     start = f"{work.files.weights_key} {work.recipe.adapter.model_dump_json()} {work.recipe.train.seed}"
-    reached = _reached(work) if split == "train" else range(len(rows))
+    chosen = _rows_reached(work) if split == "train" else range(len(rows))
 
     def compute() -> np.ndarray:
-        return over_rows(policy, rows, budget, lambda batch: row_logprobs(policy, batch), True, reached, progress)
+        return over_rows(policy, rows, budget, lambda batch: row_logprobs(policy, batch), True, chosen, progress)
 
     found = np.zeros(len(rows))
     with work.stages.stage(f"reference ({split})") as progress:
-        found[list(reached)] = kept(work.home.cache("references"), start, rows, compute, reached)
+        found[list(chosen)] = kept(work.home.cache("references"), start, rows, compute, chosen)
     return found
 
 
-def _reached(work: Work) -> Sequence[int]:
+def _rows_reached(work: Work) -> Sequence[int]:
     """The training rows that the plan's steps learn from."""
-    count = len(work.rows["train"])
-    order = shuffled(work, lambda numbers: [], count)
-    pairs = {number for step in range(total_steps(work.recipe, count)) for number in order.numbers(step)}
-    return [pair * ROWS + row for pair in sorted(pairs) for row in range(ROWS)]
+    return [pair * ROWS + row for pair in reached(work, len(work.rows["train"])) for row in range(ROWS)]
 
 
 def pair_batches(work: Work, policy: Policy, split: Split, columns: Mapping[str, np.ndarray]) -> MakeBatches:

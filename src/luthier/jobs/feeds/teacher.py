@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
+
+from luthier.data.rendered import Chosen
 from luthier.data.stream import with_targets
-from luthier.jobs.feeds.feed import Feed
+from luthier.jobs.feeds.feed import Feed, reached
 from luthier.jobs.feeds.language import fed, learnt_rows, packs
 from luthier.jobs.workbench import Work
 from luthier.models.load import load_base
@@ -25,8 +28,10 @@ def imitation(work: Work, policy: Policy) -> Feed:
     if settings.top_k is None:
         with work.stages.stage("load the teacher"):
             return fed(work, make, len(rows), build(settings, False, teacher=load(), vocabulary=vocabulary))
-    how = Likeliest(settings.top_k, settings.temperature, vocabulary)
+    how, numbers = Likeliest(settings.top_k, settings.temperature, vocabulary), reached(work, len(rows))
+    asked = Chosen(rows, np.array(numbers))
     with work.stages.stage("ask the teacher") as progress:
         budget = int(work.plan.forecast["micro_batch_tokens"])
-        said = taught(load, rows, how, files.sha256, work.home.cache("teachers"), budget, progress)
-    return fed(work, with_targets(make, rows, said), len(rows), build(settings, False, vocabulary=vocabulary))
+        said = taught(load, asked, how, files.sha256, work.home.cache("teachers"), budget, progress)
+    told = with_targets(make, rows, said, numbers)
+    return fed(work, told, len(rows), build(settings, False, vocabulary=vocabulary))
