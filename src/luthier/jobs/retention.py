@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,18 +19,19 @@ from luthier.errors import LuthierError
 from luthier.evaluate import retention
 from luthier.evaluate.scorers import score
 from luthier.evaluate.scores import Answer, Scores
-from luthier.evaluate.solvers import likelihood
 from luthier.jobs.prepare import renderer_of
 from luthier.jobs.rows import Rendering, render_split
 from luthier.jobs.workbench import Work
+from luthier.models.kept import kept
 from luthier.models.load import load_base
-from luthier.models.policy import Policy
 from luthier.models.score import row_nll
 from luthier.recipe import HEADED
 from luthier.store.files import write_atomic
 
 SCORED_TOKENS = 4096
 """Tokens of a pack that is only scored, before what its rows share is counted once."""
+Rate = Callable[[Rendered, int], np.ndarray]
+"""Rows, and the tokens of a pack → the negative log-likelihood of each row's targets in nats, (rows,)."""
 
 
 def forgetting(work: Work) -> dict[str, Any]:
@@ -44,15 +47,18 @@ def _scores(work: Work, name: str) -> dict[str, Scores]:
     if all(path.exists() for path in paths.values()):
         return {part: Scores.from_jsonl(path.read_text(encoding="utf-8")) for part, path in paths.items()}
     with work.stages.stage(f"forgetting ({name})") as progress:
-        policy = work.tuned() if name == "tuned" else load_base(work.files, work.device)
+        rate = _by_tuned(work) if name == "tuned" else _by_base(work)
         renderer = renderer_of(work.files, work.recipe)
         questions, texts = retention.load()
         start = time.perf_counter()
-        answers = choose(work, policy, renderer, questions)
+        answers = choose(rate, renderer, questions)
         progress(1, 2)
         rendering = Rendering(work.context_length, "right", "all", "pretrain")
         rows = render_split(renderer, texts, work.home.cache("rendered"), rendering, work.stages.note)
-        likely = likelihood(policy, rows, int(work.plan.forecast["micro_batch_tokens"]))
+        nats = rate(rows, int(work.plan.forecast["micro_batch_tokens"]))
+        likely = [
+            Answer(nll=float(nll), tokens=int(np.count_nonzero(rows.row(i)[1][1:]))) for i, nll in enumerate(nats)
+        ]
         seconds = time.perf_counter() - start
         found = {
             "questions": score("retention", questions, answers, ("exact_match",), solver=name, seconds=seconds),
@@ -61,12 +67,28 @@ def _scores(work: Work, name: str) -> dict[str, Scores]:
         progress(2, 2)
     for part, scores in found.items():
         write_atomic(paths[part], scores.to_jsonl())
-    del policy
+    del rate
     gc.collect()
     return found
 
 
-def choose(work: Work, policy: Policy, renderer: Renderer, questions: list[Example]) -> list[Answer]:
+def _by_tuned(work: Work) -> Rate:
+    policy = work.tuned()
+    return lambda rows, budget: row_nll(policy, rows, budget)[0]
+
+
+def _by_base(work: Work) -> Rate:
+    """Kept in the home, and loaded only where it was not asked before: a base says the same in each of its runs."""
+    load = cache(lambda: load_base(work.files, work.device))
+
+    def rate(rows: Rendered, budget: int) -> np.ndarray:
+        key = f"{work.files.weights_key} nll {budget}"
+        return kept(work.home.cache("likelihoods"), key, rows, lambda: row_nll(load(), rows, budget)[0])
+
+    return rate
+
+
+def choose(rate: Rate, renderer: Renderer, questions: list[Example]) -> list[Answer]:
     """The option of each question that the model finds likeliest.
 
     What all options of a question begin with cannot decide between them: it is not scored, and computed once.
@@ -76,7 +98,7 @@ def choose(work: Work, policy: Policy, renderer: Renderer, questions: list[Examp
     rendered = renderer.rows(rows, sequence_len=None, train_on="last", objective="sft")
     for question in range(len(questions)):
         _score_differences(rendered, [row for row, (own, _) in enumerate(options) if own == question])
-    nll, _ = row_nll(policy, rendered, SCORED_TOKENS)
+    nll = rate(rendered, SCORED_TOKENS)
     best: dict[int, tuple[float, str]] = {}
     for (number, option), own in zip(options, nll, strict=True):
         best[number] = min(best.get(number, (math.inf, "")), (float(own), option))
