@@ -26,7 +26,7 @@ from luthier.recipe.auto import RULES
 from luthier.recipe.methods import HEADED, METHODS, PAIRED
 from luthier.recipe.values import Part
 
-MACHINE = MachineFacts(cores=2, memory_bytes=24_000_000_000, device="cpu", gemm_gflops=180.0)
+MACHINE = MachineFacts(2, 24_000_000_000, "cpu", gemm_gflops=180.0, disk_bytes=100_000_000_000)
 SMOLLM = ModelFacts("smollm2-135m-instruct", "decoder", 134_515_008, 576, 30, 8192, 49152)
 MINILM = ModelFacts("all-minilm-l6-v2", "encoder", 22_713_216, 384, 6, 512, 30522)
 TICKETS = DataFacts(
@@ -59,7 +59,8 @@ def whys(resolved: Resolved) -> dict[str, str]:
 
 
 MACHINE_VALUES = {
-    "machine.device": "cpu", "machine.threads": 2, "machine.memory": "16799MB", "machine.power_watts": 30.0,
+    "machine.device": "cpu", "machine.threads": 2, "machine.memory": "16799MB", "machine.disk": "50000MB",
+    "machine.power_watts": 30.0,
 }  # fmt: skip
 
 
@@ -86,6 +87,7 @@ def test_answers_with_lora() -> None:
     assert why["train.num_epochs"] == "450 train rows, 16 a step: 169 steps; aimed at 150, in 1 to 10 epochs"
     assert why["machine.power_watts"] == "15 W a core, an assumption"
     assert why["machine.memory"] == "70 % of the 24.0 GB that are free"
+    assert why["machine.disk"] == "half of the 100.0 GB that are free where the home lies"
 
 
 def test_classes_with_a_head() -> None:

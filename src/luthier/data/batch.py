@@ -28,7 +28,7 @@ class Batch:
     leaves: the index of each row's own segment, which continues those it shares.
     last_R: pack index of each row's last token; lengths_R: its tokens, shared ones included.
     numbers_R: each row's number in the data. columns: further per-row values, first dimension R. target_columns:
-    further values of each target, first dimension N.
+    further values of each target, first dimension N. token_columns: further values of each token, first dimension T.
     """
 
     ids_T: Tensor
@@ -44,6 +44,7 @@ class Batch:
     numbers_R: Tensor
     columns: dict[str, Tensor] = field(default_factory=dict)
     target_columns: dict[str, Tensor] = field(default_factory=dict)
+    token_columns: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -76,7 +77,8 @@ class Batch:
         tensors = {name: getattr(self, name).to(device) for name in TENSORS}
         columns = {name: value.to(device) for name, value in self.columns.items()}
         targets = {name: value.to(device) for name, value in self.target_columns.items()}
-        return replace(self, **tensors, columns=columns, target_columns=targets)
+        tokens = {name: value.to(device) for name, value in self.token_columns.items()}
+        return replace(self, **tensors, columns=columns, target_columns=targets, token_columns=tokens)
 
 
 TENSORS = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from luthier.engine.frozen import frozen
 from luthier.recipe.facts import Facts
 from luthier.recipe.methods import HEADED, ON_POLICY, learnt_beside, rows_each, total_steps
 from luthier.recipe.types import Recipe
@@ -47,6 +48,8 @@ class Forecast:
     cost: float
     lanes: int
     """Micro-batches that are worked on side by side."""
+    frozen_blocks: int = 0
+    """Blocks below the first trained one whose output is computed once; 0 where all run at every step."""
 
 
 def forecast(recipe: Recipe, facts: Facts) -> Forecast:
@@ -61,12 +64,15 @@ def forecast(recipe: Recipe, facts: Facts) -> Forecast:
     tokens = int(seen * recipe.objective.num_iterations * counted_tokens(recipe, facts))
     operations = passes * rows * row_operations(recipe, facts)
     operations += min(passes, 1) * rows * operations_before(recipe, facts)
+    below = frozen(recipe, facts)
+    blocks = below.blocks if below is not None else 0
+    operations -= rows * max(0.0, passes - (not facts.states_kept)) * frozen_operations(recipe, facts, blocks)
     seconds = operations / (facts.machine.gemm_gflops * 1e9 * EFFICIENCY[facts.machine.device])
     budget = micro_batch_tokens(recipe, facts)
     side = lanes(recipe, facts)
     peak = fixed_bytes(recipe, facts) + max(side * lane_bytes(recipe, facts, budget), decoding_bytes(recipe, facts))
     cost = seconds / 3600 * recipe.machine.price_per_hour
-    return Forecast(steps, tokens, seconds, int(peak), budget, cost, side)
+    return Forecast(steps, tokens, seconds, int(peak), budget, cost, side, blocks)
 
 
 def row_operations(recipe: Recipe, facts: Facts) -> float:
@@ -98,6 +104,13 @@ def forward_operations(recipe: Recipe, facts: Facts) -> float:
     head = 0 if recipe.objective.type in HEADED else model.vocab_size * model.hidden_size
     tokens, learnt = computed_tokens(recipe, facts)
     return 2 * (trunk * tokens * copies(recipe, facts) + head * learnt)
+
+
+def frozen_operations(recipe: Recipe, facts: Facts, blocks: int) -> float:
+    """Those of a forward pass through the first so many transformer blocks."""
+    model = facts.model
+    trunk = model.num_parameters - model.vocab_size * model.hidden_size
+    return 2 * trunk * blocks / model.num_layers * facts.data.mean_tokens
 
 
 def computed_tokens(recipe: Recipe, facts: Facts) -> tuple[float, float]:

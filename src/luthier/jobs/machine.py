@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import time
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -23,6 +24,12 @@ def machine_facts() -> MachineFacts:
     if Path("/proc/driver/nvidia/version").exists():
         return _cuda_facts() or _cpu_facts(psutil.virtual_memory().available)
     return _cpu_facts(psutil.virtual_memory().available)
+
+
+def free_disk(root: Path) -> int:
+    """Free bytes where a folder lies, or will lie."""
+    there = next(folder for folder in (root, *root.parents) if folder.exists())
+    return shutil.disk_usage(there).free
 
 
 def gemm_gflops(size: int = PROBE_SIZE, times: int = 3) -> float:

@@ -18,13 +18,15 @@ from luthier.data.rendered import Rendered
 from luthier.data.tokens import Tokens
 from luthier.engine.accountant import Guarantee, guarantee
 from luthier.engine.budget import Forecast, forecast
+from luthier.engine.frozen import frozen
 from luthier.errors import RecipeError
 from luthier.evaluate.answer_space import answer_space
 from luthier.evaluate.constrain import AllowedTokens
-from luthier.jobs.machine import machine_facts
+from luthier.jobs.machine import free_disk, machine_facts
 from luthier.jobs.rewards import reward_of
 from luthier.jobs.rows import render_split, rendering_of
-from luthier.models.families import WITHOUT_PREFIX, packs, width_and_depth
+from luthier.models.families import WITHOUT_PREFIX, enters, packs, width_and_depth
+from luthier.models.kept_states import STATES, are_kept, states_key
 from luthier.models.locate import ModelFiles, locate
 from luthier.models.weights import module_names, weight_files
 from luthier.recipe import HEADED, ON_POLICY, DataFacts, Facts, ModelFacts, Reason, Recipe, Resolved, rows_each
@@ -75,7 +77,10 @@ def make_ready(source: Recipe, base: Path, home: Home, note: Note) -> Ready:
         if rows
     }
     teacher = teacher_facts(source, files, home.cache("models"), note)
-    facts = Facts(model_facts(files, source), data_facts(source, data, rendered, renderer), machine_facts(), teacher)
+    machine = replace(machine_facts(), disk_bytes=free_disk(home.root))
+    model = model_facts(files, source)
+    facts = Facts(model, data_facts(source, data, rendered, renderer), machine, teacher,
+                  states_kept(source, files, model, rendered, home))  # fmt: skip
     resolved = recipes.resolve(source, facts)
     length = int(resolved.recipe.train.sequence_len)
     if facts.data.longest_tokens > length:
@@ -89,6 +94,10 @@ def make_ready(source: Recipe, base: Path, home: Home, note: Note) -> Ready:
     promise = guarantee(resolved.recipe, len(rendered["train"]))
     if promise is not None:
         resolved = replace(resolved, reasons=(*resolved.reasons, privacy_reason(resolved.recipe, promise)))
+    below = frozen(resolved.recipe, facts)
+    if below is not None:
+        why = Reason("adapter.num_layers", resolved.recipe.adapter.num_layers, below.why)
+        resolved = replace(resolved, reasons=(*resolved.reasons, why))
     return Ready(source, resolved, files, data, rendered, facts, forecast(resolved.recipe, facts), promise)
 
 
@@ -115,7 +124,19 @@ def model_facts(files: ModelFiles, recipe: Recipe) -> ModelFacts:
     return ModelFacts(
         files.name, files.kind, files.num_parameters, width, depth,
         files.context_length - recipe.adapter.virtual_tokens, int(text.get("vocab_size") or 1),
+        enters(str(config["model_type"])),
     )  # fmt: skip
+
+
+def states_kept(
+    recipe: Recipe, files: ModelFiles, model: ModelFacts, rendered: dict[str, Rendered], home: Home
+) -> bool:
+    """Whether the output of the frozen blocks of an earlier run on the same train rows is in the cache."""
+    layers = recipe.adapter.num_layers
+    if layers == "all" or layers >= model.num_layers or "train" not in rendered:
+        return False
+    key = states_key(files.weights_key, model.num_layers - layers)
+    return are_kept(home.cache(STATES), key, rendered["train"], model.hidden_size)
 
 
 def teacher_facts(recipe: Recipe, files: ModelFiles, cache: Path, note: Note) -> ModelFacts | None:

@@ -87,6 +87,11 @@ def packs(family: str) -> bool:
     return family not in PADDED
 
 
+def enters(family: str) -> bool:
+    """Whether a trunk of this family can be entered at a block, with states that were computed before."""
+    return packs(family)
+
+
 def context_length(config: Mapping[str, Any], where: str) -> int:
     """The most tokens in one row, from config.json."""
     found = _first(config, LENGTH_KEYS) or LENGTHS.get(config["model_type"])

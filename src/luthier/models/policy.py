@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,6 +19,8 @@ from luthier.models.losses_chunked import OfLogits, from_logits
 from luthier.models.losses_fused import AS_THEY_ARE, Finish, logits_in_chunks, token_logprobs
 
 Pooling = Literal["mean", "last"]
+ENTRANCE: ContextVar[Tensor | None] = ContextVar("ENTRANCE", default=None)
+"""The states (1, T, H) with which a forward pass enters the trunk (`models.entrance`); each thread has its own."""
 
 
 @dataclass
@@ -41,14 +44,19 @@ class Policy:
     value_head: nn.Linear | None = None
 
     def hidden(self, batch: Batch, **options: Any) -> Tensor:
-        """The trunk's last hidden states, (T, H)."""
-        out = self.trunk(
-            input_ids=batch.ids_T[None],
-            position_ids=batch.positions_T[None] + self.position_offset,
-            segments=batch.segments,
-            **self._cacheless(),
-            **options,
-        )
+        """The trunk's last hidden states, (T, H); of a batch with the token column `entrance`, from there on."""
+        states = batch.token_columns.get("entrance")
+        token = ENTRANCE.set(None if states is None else states[None])
+        try:
+            out = self.trunk(
+                input_ids=batch.ids_T[None],
+                position_ids=batch.positions_T[None] + self.position_offset,
+                segments=batch.segments,
+                **self._cacheless(),
+                **options,
+            )
+        finally:
+            ENTRANCE.reset(token)
         return out.last_hidden_state[0]
 
     def logprobs(self, batch: Batch, hidden: Tensor | None = None, temperature: float = 1.0) -> Tensor:

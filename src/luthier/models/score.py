@@ -9,11 +9,17 @@ import torch
 from torch import Tensor
 
 from luthier.data.batch import Batch
-from luthier.data.stream import Rows, packed
+from luthier.data.stream import MakeBatches, Rows, packed
 from luthier.models.lanes import lanes_for, side_by_side
 from luthier.models.policy import Policy
 
 Progress = Callable[[int, int], None]
+Given = Callable[[MakeBatches], MakeBatches]
+
+
+def as_they_are(make: MakeBatches) -> MakeBatches:
+    """Batches with no more than their tokens."""
+    return make
 
 
 def row_logprobs(policy: Policy, batch: Batch) -> Tensor:
@@ -26,14 +32,15 @@ def row_logprobs(policy: Policy, batch: Batch) -> Tensor:
 
 def over_rows(
     policy: Policy, rows: Rows, budget: int, score: Callable[[Batch], Tensor], share_prefix: bool = True,
-    numbers: Sequence[int] | None = None, progress: Progress = lambda done, total: None,
+    numbers: Sequence[int] | None = None, progress: Progress = lambda done, total: None, given: Given = as_they_are,
 ) -> np.ndarray:  # fmt: skip
     """`score(batch)`, shape (R,) or (K, R), of packs of at most `budget` tokens, joined over all rows in float64.
 
-    `numbers` chooses rows; all of them where it is left out. Only decoders share what rows begin with.
+    `numbers` chooses rows; all of them where it is left out. Only decoders share what rows begin with. `given` may
+    add to the batches.
     """
     chosen = list(range(len(rows))) if numbers is None else list(numbers)
-    batches = packed(rows, budget, share_prefix=share_prefix and policy.pooling == "last")(chosen)
+    batches = given(packed(rows, budget, share_prefix=share_prefix and policy.pooling == "last"))(chosen)
     found: list[np.ndarray] = []
     done = 0
 
@@ -51,7 +58,7 @@ def over_rows(
 
 def row_nll(
     policy: Policy, rows: Rows, budget: int, share_prefix: bool = True, numbers: Sequence[int] | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = lambda done, total: None, given: Given = as_they_are,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Negative log-likelihood in nats and weight of the targets of each row: (rows,), (rows,).
 
@@ -61,5 +68,5 @@ def row_nll(
     def score(batch: Batch) -> Tensor:
         return torch.stack([-batch.by_row(policy.logprobs(batch) * batch.weight_N), batch.by_row(batch.weight_N)])
 
-    nll, weight = over_rows(policy, rows, budget, score, share_prefix, numbers, progress)
+    nll, weight = over_rows(policy, rows, budget, score, share_prefix, numbers, progress, given)
     return nll, weight

@@ -28,6 +28,7 @@ EVALUATED = 0.3
 SHORT_ANSWER = 16
 """Tokens; answers up to this long are compared as a whole."""
 MEMORY_SHARE = 0.7
+DISK_SHARE = 0.5
 WATTS_PER_CORE = 15
 WATTS_PER_GPU = 350
 
@@ -165,6 +166,11 @@ def _memory(recipe: Recipe, facts: Facts) -> tuple[str, str]:
     ), f"{MEMORY_SHARE * 100:.0f} % of the {free / 1e9:.1f} GB that are free"
 
 
+def _disk(recipe: Recipe, facts: Facts) -> tuple[str, str]:
+    free = facts.machine.disk_bytes
+    return format_memory(int(free * DISK_SHARE)), f"half of the {free / 1e9:.1f} GB that are free where the home lies"
+
+
 def _power(recipe: Recipe, facts: Facts) -> tuple[float, str]:
     cores = f"{WATTS_PER_CORE} W a core, an assumption"
     if recipe.machine.device == "cuda":
@@ -195,6 +201,7 @@ RULES: dict[str, Rule] = {
     "machine.device": _device,
     "machine.threads": _threads,
     "machine.memory": _memory,
+    "machine.disk": _disk,
     "machine.power_watts": _power,
 }
 """Every key that can be `auto`, in the order in which they are filled: later ones use earlier ones."""

@@ -19,6 +19,8 @@ class ModelFacts:
     context_length: int
     """The most tokens of one row: what the model reads less the virtual tokens before each row."""
     vocab_size: int
+    enters: bool = True
+    """Whether its trunk can be entered at a block, with states that were computed before."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class MachineFacts:
     device: Literal["cpu", "cuda"]
     gemm_gflops: float
     """Measured fp32 matrix multiplication, GFLOP/s."""
+    disk_bytes: int = 0
+    """Free where the home lies."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class Facts:
     machine: MachineFacts
     teacher: ModelFacts | None = None
     """The model that is imitated, where the objective has one."""
+    states_kept: bool = False
+    """The output of the frozen blocks below the first trained one lies in the cache, for all train rows."""
 
 
 @dataclass(frozen=True)

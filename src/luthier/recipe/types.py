@@ -210,6 +210,8 @@ class Machine(Part):
     """CPU threads."""
     memory: Auto | Memory = "auto"
     """How much memory a run may take, such as `8GB`; decides the size of micro-batches."""
+    disk: Auto | Memory = "auto"
+    """How much disk the output of frozen blocks may take (`adapter.num_layers`); `1MB` keeps none."""
     price_per_hour: AtLeast0 = 0.0
     """What an hour of this machine costs, for forecasts, reports and `max_cost`."""
     power_watts: Auto | Above0 = "auto"

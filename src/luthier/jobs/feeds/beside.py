@@ -20,6 +20,8 @@ def beside(work: Work, policy: Policy, feed: Feed) -> Feed:
     settings, train, rows = work.recipe.objective, work.recipe.train, work.rendered["beside"]
     size = max(1, round(feed.source.batch_size * len(rows) / len(work.rows["train"])))
     steps = total_steps(work.recipe, len(work.rows["train"]))
-    text = Stream(packs(work, policy, rows), len(rows), size, size * steps, train.seed, work.plan.dataset_version)
+    text = Stream(
+        packs(work, policy, rows, "beside"), len(rows), size, size * steps, train.seed, work.plan.dataset_version
+    )
     parts = {settings.type: Part(feed.objective), "beside": Part(TABLE["pretrain"](settings, False), settings.beside)}
     return replace(feed, source=Interleaved((feed.source, text), TASK), objective=together(parts))

@@ -13,6 +13,7 @@ from luthier.data.stream import MakeBatches, packed, precomputed
 from luthier.engine.first_head import fit_head
 from luthier.errors import DataError
 from luthier.jobs.feeds.feed import Feed, shuffled
+from luthier.jobs.feeds.frozen import above_frozen
 from luthier.jobs.workbench import Split, Work
 from luthier.models.features import features
 from luthier.models.policy import Policy
@@ -47,7 +48,7 @@ def _batches(work: Work, policy: Policy, split: Split) -> MakeBatches:
     columns = label_columns(work.rows[split], work.recipe, work.plan.labels, work.plan.multi_label)
     if work.recipe.adapter.type == "head":
         return precomputed(rows.lengths, columns | {"features": trunk_features(work, policy, split)})
-    return packed(rows, budget, columns, lanes=lanes)
+    return above_frozen(work, policy, rows, split)(packed(rows, budget, columns, lanes=lanes))
 
 
 def all_features(work: Work, policy: Policy) -> Batch:

@@ -8,11 +8,12 @@ from luthier.data import rehearsal
 from luthier.data.rendered import Chosen, Joined, Rendered
 from luthier.data.stream import MakeBatches, Rows, packed
 from luthier.jobs.feeds.feed import Feed, shuffled
+from luthier.jobs.feeds.frozen import above_frozen
 from luthier.jobs.prepare import renderer_of
 from luthier.jobs.rows import Rendering, form_of, render_split
 from luthier.jobs.workbench import Work
 from luthier.models.policy import Policy
-from luthier.models.score import row_nll
+from luthier.models.score import Given, as_they_are, row_nll
 from luthier.objectives import TABLE, Objective
 from luthier.recipe import rehearsed, replayed
 
@@ -24,21 +25,23 @@ def language(work: Work, policy: Policy) -> Feed:
     """Rows packed by the forecast's budget; validated by the mean negative log-likelihood of a token."""
     rows = learnt_rows(work)
     objective = TABLE[work.recipe.objective.type](work.recipe.objective, work.plan.multi_label)
-    return fed(work, packs(work, policy, rows), len(rows), objective)
+    return fed(work, policy, packs(work, policy, rows), len(rows), objective)
 
 
-def packs(work: Work, policy: Policy, rows: Rows) -> MakeBatches:
-    """Micro-batches of the forecast's size."""
+def packs(work: Work, policy: Policy, rows: Rows, name: str = "train") -> MakeBatches:
+    """Micro-batches of the forecast's size; `name` says in messages what the rows are."""
     budget, lanes = int(work.plan.forecast["micro_batch_tokens"]), int(work.plan.forecast["lanes"])
-    return packed(rows, budget, share_prefix=policy.lm_head is not None, lanes=lanes)
+    make = packed(rows, budget, share_prefix=policy.lm_head is not None, lanes=lanes)
+    return above_frozen(work, policy, rows, name)(make)
 
 
-def fed(work: Work, make: MakeBatches, count: int, objective: Objective) -> Feed:
+def fed(work: Work, policy: Policy, make: MakeBatches, count: int, objective: Objective) -> Feed:
     """`count` rows of text under `objective`, validated by the likelihood of text."""
     budget, validation = int(work.plan.forecast["micro_batch_tokens"]), work.rendered.get("validation")
+    given = as_they_are if validation is None else above_frozen(work, policy, validation, "validation")
 
     def measure(policy: Policy) -> dict[str, float]:
-        return _validation_nll(policy, validation, budget) if validation is not None else {}
+        return _validation_nll(policy, validation, budget, given) if validation is not None else {}
 
     return Feed(shuffled(work, make, count), objective, measure)
 
@@ -78,6 +81,6 @@ def rehearsed_passages(work: Work) -> list[Rendered]:
     return [render_split(renderer, rows, cache, how, work.stages.note) for rows, how in parts if rows]
 
 
-def _validation_nll(policy: Policy, rows: Rendered, budget: int) -> dict[str, float]:
-    nll, weight = row_nll(policy, rows, budget)
+def _validation_nll(policy: Policy, rows: Rendered, budget: int, given: Given) -> dict[str, float]:
+    nll, weight = row_nll(policy, rows, budget, given=given)
     return {"nll": float(nll.sum() / weight.sum())} if weight.sum() else {}

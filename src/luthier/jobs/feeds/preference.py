@@ -11,6 +11,7 @@ from luthier.data.batch import Batch
 from luthier.data.pairs import ROWS
 from luthier.data.stream import MakeBatches, packed
 from luthier.jobs.feeds.feed import Feed, Measure, reached, shuffled
+from luthier.jobs.feeds.frozen import above_frozen
 from luthier.jobs.workbench import Split, Work
 from luthier.models.kept import kept
 from luthier.models.lanes import lanes_for, side_by_side
@@ -60,7 +61,9 @@ def pair_batches(work: Work, policy: Policy, split: Split, columns: Mapping[str,
     """Packs of whole pairs, whose answers share their prompt where the model can; and the weight of each row."""
     budget, lanes = int(work.plan.forecast["micro_batch_tokens"]), int(work.plan.forecast["lanes"])
     both = pair_weights(work, split) | dict(columns)
-    return packed(work.rendered[split], budget, both, policy.pooling == "last", lanes, together=ROWS)
+    rows = work.rendered[split]
+    make = packed(rows, budget, both, policy.pooling == "last", lanes, together=ROWS)
+    return above_frozen(work, policy, rows, split)(make)
 
 
 def pair_weights(work: Work, split: Split) -> dict[str, np.ndarray]:
