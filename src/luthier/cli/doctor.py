@@ -6,7 +6,7 @@ from typing import Any
 from luthier.cli.options import AsJson
 from luthier.cli.screen import emit, facts, heading
 
-EXTRAS = {"s3": "s3fs", "postgres": "psycopg", "dp": "opacus"}
+EXTRAS = {"s3": "s3fs", "postgres": "psycopg", "dp": "opacus", "quick": "fastokens"}
 
 
 def doctor(as_json: AsJson = False) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 import numpy as np
@@ -17,6 +16,8 @@ from luthier.errors import DataError, ModelError
 
 Truncation = Literal["error", "drop", "right"]
 NAMED_ROWS = 5
+Piece = tuple[int, Encoding]
+"""The first character of a part of a text, and the part's encoding."""
 
 
 class Gather:
@@ -37,7 +38,7 @@ class Gather:
         self._zero: list[str] = []
         self._unlike_prompt: list[str] = []
 
-    def add(self, number: int, example: Example, plan: Plan, pieces: Sequence[tuple[int, Encoding]]) -> None:
+    def add(self, number: int, example: Example, plan: Plan, pieces: Sequence[Piece]) -> None:
         """One row: `pieces` are (first character, encoding) of consecutive parts of `plan.text`."""
         ids = self._row_of(example, pieces)
         weights = self._weigh(example, plan, pieces, ids)
@@ -81,7 +82,7 @@ class Gather:
         weights = np.concatenate([np.empty(0, np.float32), *self._weights])
         return Rendered(ids, weights, offsets, self._row_ids, np.array(self._kept, dtype=np.int64), report)
 
-    def _row_of(self, example: Example, pieces: Sequence[tuple[int, Encoding]]) -> np.ndarray:
+    def _row_of(self, example: Example, pieces: Sequence[Piece]) -> np.ndarray:
         ids = [index for _, piece in pieces for index in piece.ids]
         if self._objective == "pretrain":
             if self._eos is None:
@@ -94,12 +95,10 @@ class Gather:
             raise DataError("begins with two bos tokens", example.row_id, mend)
         return np.array(ids, dtype=np.int32)
 
-    def _weigh(
-        self, example: Example, plan: Plan, pieces: Sequence[tuple[int, Encoding]], ids: np.ndarray
-    ) -> np.ndarray:
+    def _weigh(self, example: Example, plan: Plan, pieces: Sequence[Piece], ids: np.ndarray) -> np.ndarray:
         weights = np.full(len(ids), plan.weight, dtype=np.float32)
         if plan.spans:
-            starts = _token_starts(pieces, plan.spans[0][0].start)
+            starts = _token_starts(pieces, plan)
             for span, weight in plan.spans:
                 low, high = np.searchsorted(starts, span)
                 if weight and (high == low or int(ids[high - 1]) not in self._added):
@@ -142,11 +141,15 @@ class Gather:
         )
 
 
-def _token_starts(pieces: Sequence[tuple[int, Encoding]], needed: int) -> np.ndarray:
-    """The first character of each token; of pieces that end before character `needed`, their own first."""
-    ends = [first for first, _ in pieces[1:]] + [math.inf]
-    starts = [
-        [first] * len(piece.ids) if end <= needed else [first + start for start, _ in piece.offsets]
-        for (first, piece), end in zip(pieces, ends, strict=True)
-    ]
-    return np.array([start for part in starts for start in part], dtype=np.int64)
+def _token_starts(pieces: Sequence[Piece], plan: Plan) -> np.ndarray:
+    """The first character of each token; of its piece, where answers begin and end with pieces."""
+    firsts = [first for first, _ in pieces]
+    if bounded(plan, firsts):
+        return np.repeat(firsts, [len(piece.ids) for _, piece in pieces])
+    return np.array([first + start for first, piece in pieces for start, _ in piece.offsets], dtype=np.int64)
+
+
+def bounded(plan: Plan, firsts: Collection[int]) -> bool:
+    """Whether pieces that begin at these characters tell where the answers lie, without the offsets of tokens."""
+    edges = {*firsts, len(plan.text)}
+    return all(edge in edges for span, _ in plan.spans for edge in span)

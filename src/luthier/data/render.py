@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jinja2 import TemplateSyntaxError
-from tokenizers import Encoding
 
 from luthier.data.conversation import for_template
 from luthier.data.example import Example, Message
-from luthier.data.gather import Gather, Truncation
+from luthier.data.gather import Gather, Piece, Truncation, bounded
 from luthier.data.plan import Objective, Plan, TrainOn, planner
+from luthier.data.quick import agrees, quick_tokenizer
 from luthier.data.rendered import Rendered, RenderReport, load, save
 from luthier.data.sources.faults import Faults
 from luthier.data.template import CHATML, PLAIN, Template, Tools
@@ -29,6 +29,8 @@ __all__ = ["RenderReport", "Rendered", "Renderer", "render_cached"]
 VERSION = 1
 """Part of every fingerprint: a change of what is rendered raises it."""
 CHUNK_ROWS = 512
+COMPARED_ROWS = 8
+"""Rows of a chunk whose ids are compared, where fastokens encodes it."""
 
 Progress = Callable[[int, int], None]
 """Is told (rows done, rows in all)."""
@@ -39,6 +41,8 @@ class Renderer:
 
     def __init__(self, tokens: Tokens, chat_template: str | None = None) -> None:
         self.tokens = tokens
+        self.quick_differs = False
+        """Whether fastokens was left alone because its ids for some rows are not those of `tokenizers`."""
         self._own_template = chat_template if chat_template is not None else tokens.template
         self.template_source: Literal["model", "recipe", "default"] = "default"
         """Where the chat template comes from; `default` where the model has none (docs/rendering.md)."""
@@ -111,6 +115,10 @@ class Renderer:
         for first in range(0, len(examples), CHUNK_ROWS):
             chunk = examples[first : first + CHUNK_ROWS]
             plans = [_planned(examples, number, plan) for number in range(first, first + len(chunk))]
+            if not self._agrees(plans):
+                self._quick, self.quick_differs = None, True
+                return self.rows(examples, sequence_len=sequence_len, truncation=truncation, train_on=train_on,
+                                 objective=objective, progress=progress)  # fmt: skip
             encoded = self._encode(plans, special=objective != "sft")
             for number, (example, row, pieces) in enumerate(zip(chunk, plans, encoded, strict=True), first):
                 gather.add(number, example, row, pieces)
@@ -162,18 +170,37 @@ class Renderer:
             return bos + CHATML
         return bos + PLAIN if "eos_token" in self.tokens.special else None
 
-    def _encode(self, plans: Sequence[Plan], special: bool) -> Iterator[list[tuple[int, Encoding]]]:
+    def _encode(self, plans: Sequence[Plan], special: bool) -> Iterator[list[Piece]]:
         """For each plan, its pieces as (first character, encoding)."""
-        starts = [[0, *plan.cuts] if self.tokens.splits else [0] for plan in plans]
+        starts = [self._pieces(plan) for plan in plans]
         ends = [[*begin[1:], len(plan.text)] for begin, plan in zip(starts, plans, strict=True)]
         texts = [
             plan.text[start:end]
             for plan, begins, stops in zip(plans, starts, ends, strict=True)
             for start, end in zip(begins, stops, strict=True)
         ]
-        encodings = iter(self.tokens.encode(texts, special))
+        offsets = not all(bounded(*each) for each in zip(plans, starts, strict=True))
+        encoder = self.tokens.tokenizer if offsets or self._quick is None else self._quick
+        encodings = iter(encoder.encode_batch(texts, add_special_tokens=special))
         for begins in starts:
             yield [(start, next(encodings)) for start in begins]
+
+    def _pieces(self, plan: Plan) -> list[int]:
+        """The first character of each part that is encoded by itself: cuts, and where answers end with an added token
+        that splits a text in any case."""
+        if not self.tokens.splits:
+            return [0]
+        closed = [span.end for span, _ in plan.spans if plan.text.endswith(self.tokens.closing, 0, span.end)]
+        return [0, *sorted({*plan.cuts, *closed} - {0, len(plan.text)})]
+
+    @cached_property
+    def _quick(self) -> Any | None:
+        return quick_tokenizer(self.tokens.tokenizer, list(self.tokens.added))
+
+    def _agrees(self, plans: Sequence[Plan]) -> bool:
+        """Whether fastokens, where it is used, gives the ids of `tokenizers` for some of these rows."""
+        texts = [plan.text for plan in plans[:: max(1, len(plans) // COMPARED_ROWS)]]
+        return self._quick is None or agrees(self._quick, self.tokens.tokenizer, texts)
 
 
 def render_cached(

@@ -77,6 +77,14 @@ class Tokens:
         first = self.tokenizer.encode("a", add_special_tokens=False).tokens[:1]
         return not first or not first[0].startswith(("▁", "Ġ"))
 
+    @cached_property
+    def closing(self) -> tuple[str, ...]:
+        """Added tokens behind which a text may be cut: they are found whatever follows, and take nothing of it."""
+        tokens = self.tokenizer.get_added_tokens_decoder().values()
+        if not self.splits or any(token.single_word for token in tokens):
+            return ()
+        return tuple(token.content for token in tokens if not token.normalized and not token.rstrip)
+
     def encode(self, texts: Sequence[str], special: bool = False) -> list[Encoding]:
         """Encodes a batch on all cores; with `special`, the tokenizer adds bos, [CLS] and the like."""
         return self.tokenizer.encode_batch(list(texts), add_special_tokens=special)

@@ -49,11 +49,20 @@ def render_split(
     chat template, plain text.
     """
     if settings.objective not in PAIRED:
-        return render_cached(renderer, rows, cache, progress=_every_while(note), **vars(settings))
+        return _rendered(renderer, rows, cache, settings, note)
     as_text = settings.objective == "reward" and not renderer.chats
     both = [row for pair in rows for row in as_rows(pair, as_text)]
     plain = replace(settings, objective="classify" if as_text else "sft")
-    return rejoin(render_cached(renderer, both, cache, progress=_every_while(note), **vars(plain)), rows)
+    return rejoin(_rendered(renderer, both, cache, plain, note), rows)
+
+
+def _rendered(
+    renderer: Renderer, rows: Sequence[Example], cache: Path, settings: Rendering, note: Callable[[str], None]
+) -> Rendered:
+    found = render_cached(renderer, rows, cache, progress=_every_while(note), **vars(settings))
+    if renderer.quick_differs:
+        note("fastokens gives some rows other ids than tokenizers does; the slower tokenizers was used")
+    return found
 
 
 def _every_while(note: Callable[[str], None]) -> Callable[[int, int], None]:
