@@ -61,7 +61,8 @@ def measure(data: Path, rounds: int, models: Path | None = None) -> dict[str, An
         if quick._quick is not None:
             cases["rendered cold, with fastokens"] = lambda: quick.rows(rows, sequence_len=None)
             same = quick.rows(rows, sequence_len=None)
-            assert (same.ids == found.ids).all() and (same.weights == found.weights).all()
+            assert (same.ids == found.ids).all()
+            assert (same.weights == found.weights).all()
         render_cached(plain, rows, Path(scratch), sequence_len=None)
         cases["rendered from the cache"] = lambda: render_cached(plain, rows, Path(scratch), sequence_len=None)
         cases["packed"] = lambda: packs(found)
