@@ -88,9 +88,9 @@ def shared_tokens(left: Row, right: Row) -> int:
     """
     if left.adapter != right.adapter:
         return 0
-    limit = min(min(len(row.ids) - 1, _first_target(row.weights)) for row in (left, right))
-    differs = np.flatnonzero(left.ids[:limit] != right.ids[:limit])
-    return int(differs[0]) if len(differs) else limit
+    limit = min(len(left.ids) - 1, len(right.ids) - 1)
+    limit = _first(left.ids[:limit] != right.ids[:limit], limit)
+    return min(_first(row.weights[1:limit] != 0, limit - 1) + 1 for row in (left, right)) if limit else 0
 
 
 def _grow(
@@ -115,6 +115,7 @@ def _grow(
             start = i + 1
 
 
-def _first_target(weights: np.ndarray) -> int:
-    counted = np.flatnonzero(weights[1:])
-    return int(counted[0]) + 1 if len(counted) else len(weights)
+def _first(found: np.ndarray, otherwise: int) -> int:
+    """Where the first True is."""
+    place = int(found.argmax()) if len(found) else 0
+    return place if len(found) and found[place] else otherwise

@@ -59,9 +59,7 @@ def _refusal(recipe: Recipe, facts: Facts, size: int, times: float) -> str | Non
         return "the rows are sampled anew"
     if not facts.model.enters:
         return "rows of this family are padded"
-    if facts.states_kept:
-        return None
-    if times <= 1:
+    if times <= 1 and not facts.states_kept:
         return "no row is learnt twice"
     if size > room:
         return f"their output would take {size / 1e9:.2g} GB of disk, above the {room / 1e9:.2g} GB of `machine.disk`"

@@ -77,7 +77,8 @@ def make_ready(source: Recipe, base: Path, home: Home, note: Note) -> Ready:
         if rows
     }
     teacher = teacher_facts(source, files, home.cache("models"), note)
-    machine = replace(machine_facts(), disk_bytes=free_disk(home.root))
+    kept = sum(file.stat().st_size for file in home.cache(STATES).glob("*.npy"))
+    machine = replace(machine_facts(), disk_bytes=free_disk(home.root) + kept)
     model = model_facts(files, source)
     facts = Facts(model, data_facts(source, data, rendered, renderer), machine, teacher,
                   states_kept(source, files, model, rendered, home))  # fmt: skip

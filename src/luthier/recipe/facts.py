@@ -57,7 +57,7 @@ class MachineFacts:
     gemm_gflops: float
     """Measured fp32 matrix multiplication, GFLOP/s."""
     disk_bytes: int = 0
-    """Free where the home lies."""
+    """Free where the home lies, or taken by states of frozen blocks that are in its cache."""
 
 
 @dataclass(frozen=True)
