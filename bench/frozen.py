@@ -2,8 +2,8 @@
 
     python bench/frozen.py [--recipe examples/tickets/recipe.yaml] [--pairs 3] [--steps 3] [--home HOME]
 
-One process holds the policy; slices of steps on the same rows take turns. Before them the states are computed (or
-found in the home's cache). Prints the medians and writes bench/results/frozen.json.
+One process holds the policy; slices of steps on the same rows take turns, after the states of these rows were computed.
+Prints the medians and writes bench/results/frozen.json.
 """
 
 from __future__ import annotations
@@ -17,17 +17,23 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from demo import gemm
 
+from luthier.data.rendered import Chosen
+from luthier.data.stream import Stream
 from luthier.engine import allocator
 from luthier.engine.plan import Plan
-from luthier.jobs.feeds import feed_of
+from luthier.jobs.feeds import Feed, feed_of
+from luthier.jobs.feeds.language import learnt_rows
 from luthier.jobs.prepare import data_part, get_ready
 from luthier.jobs.reporting import Silent, Stages
 from luthier.jobs.run import outputs, task_of
 from luthier.jobs.workbench import Work
 from luthier.jobs.workspace import RunPlan
+from luthier.models.entrance import entering, kept_states, open_entrance
+from luthier.models.kept_states import states_key
 from luthier.models.load import make_policy
 from luthier.models.policy import Policy
 from luthier.recipe import total_steps
@@ -51,43 +57,53 @@ def main() -> None:
 
 
 def measure(recipe: Path, pairs: int, steps: int, home: Home) -> dict[str, Any]:
-    """Seconds a step both ways in turns, how far losses and gradients are apart, and what that makes of the fit."""
+    """Seconds a step both ways in turns, how far losses and gradients are apart, and what that makes of the fit.
+
+    States are computed for the rows of these steps alone; what all rows take is scaled by their tokens.
+    """
     work = opened(recipe, home)
     torch.set_num_threads(int(work.recipe.machine.threads))
     policy = make_policy(work.files, work.recipe.adapter, tuple(work.plan.labels), False, work.recipe.train.seed)
-    every = feed_of(replace(work, plan=replace(work.plan, forecast={**work.plan.forecast, "frozen_blocks": 0})), policy)
+    feed = feed_of(replace(work, plan=replace(work.plan, forecast={**work.plan.forecast, "frozen_blocks": 0})), policy)
+    assert isinstance(feed.source, Stream)
+    rows = learnt_rows(work)
+    numbers = sorted({number for step in range(pairs * steps) for number in feed.source.numbers(step)})
+    chosen, block = Chosen(rows, np.array(numbers)), int(work.plan.forecast["frozen_blocks"])
+    open_entrance(policy, block)
     start = time.perf_counter()
-    once = feed_of(work, policy)
-    filling = time.perf_counter() - start
-    total = total_steps(work.recipe, len(work.rows["train"]))
+    read = kept_states(policy, chosen, states_key(work.files.weights_key, block), home.cache("bench"), lambda *at: None)
+    filling = (time.perf_counter() - start) / chosen.lengths.sum()
+    place = {number: index for index, number in enumerate(numbers)}
+    make = entering(feed.source.make, lambda number: read(place[number]))
+    sources = {"every": feed.source, "once": replace(feed.source, make=make)}
     seconds: dict[str, list[float]] = {"every": [], "once": []}
     apart = {"loss": 0.0, "gradient": 0.0}
     before = gemm()
     for pair in range(pairs):
-        places = range(pair * steps, (pair + 1) * steps)
         found = {}
-        for name, feed in (("every", every), ("once", once)):
+        for name, source in sources.items():
             begun = time.perf_counter()
-            found[name] = [gradient(work, policy, feed, step) for step in places]
+            found[name] = [gradient(work, policy, feed, source, pair * steps + step) for step in range(steps)]
             seconds[name].append((time.perf_counter() - begun) / steps)
         for (loss, whole), (other, short) in zip(found["every"], found["once"], strict=True):
             apart["loss"] = max(apart["loss"], abs(other - loss) / abs(loss))
             apart["gradient"] = max(apart["gradient"], float((short - whole).norm() / whole.norm()))
     medians = {name: statistics.median(each) for name, each in seconds.items()}
-    rows = sum(len(work.rendered[split]) for split in ("train", "validation") if split in work.rendered)
+    total = total_steps(work.recipe, len(work.rows["train"]))
+    tokens = int(rows.lengths.sum() + work.rendered["validation"].lengths.sum())
     return {
-        "recipe": str(work.recipe.name), "frozen_blocks": work.plan.forecast["frozen_blocks"], "rows": rows,
-        "steps": total, "seconds_a_step": medians, "fill_seconds": filling, "apart": apart,
-        "fit_seconds": {"every": total * medians["every"], "first run": filling + total * medians["once"],
+        "recipe": str(work.recipe.name), "frozen_blocks": block, "steps": total, "seconds_a_step": medians,
+        "fill_seconds": filling * tokens, "apart": apart,
+        "fit_seconds": {"every": total * medians["every"], "first run": filling * tokens + total * medians["once"],
                         "later runs": total * medians["once"]},
         "gemm_gflops": (before + gemm()) / 2,
     }  # fmt: skip
 
 
-def gradient(work: Work, policy: Policy, feed: Any, step: int) -> tuple[float, torch.Tensor]:
+def gradient(work: Work, policy: Policy, feed: Feed, source: Stream, step: int) -> tuple[float, torch.Tensor]:
     """The loss of a step and its gradient; no weight is changed."""
     plan = Plan(work.recipe.train, policy.trainable(), step + 1, int(work.plan.forecast["lanes"]), feed.seams)
-    batches = feed.source.take(step)
+    batches = source.take(step)
     units = {name: sum(each[name] for each in map(feed.objective.count, batches)) for name in feed.objective.units}
     scored = list(plan.backward(policy, feed.objective, batches, units))
     loss = sum(float(term.sum()) / units[name] for one in scored for name, term in one.terms.items())
@@ -105,7 +121,8 @@ def opened(recipe: Path, home: Home) -> Work:
     plan = RunPlan(
         run_id="bench", recipe=settings.to_plain(), source=ready.source.to_plain(), reasons=[],
         dataset_version="bench", identity="", labels=outputs(ready), multi_label=ready.data.multi_label,
-        task=task_of(settings), data=data_part(ready, None), forecast=asdict(ready.forecast), environment={}, command="",
+        task=task_of(settings), data=data_part(ready, None), forecast=asdict(ready.forecast), environment={},
+        command="",
     )  # fmt: skip
     rows = {name: [ready.data.splits[name][i] for i in part.examples] for name, part in ready.rendered.items()}
     return Work(home, plan, settings, home.root, ready.files, rows, ready.rendered, Stages(Silent()))
