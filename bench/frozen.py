@@ -106,7 +106,7 @@ def gradient(work: Work, policy: Policy, feed: Feed, source: Stream, step: int) 
     batches = source.take(step)
     units = {name: sum(each[name] for each in map(feed.objective.count, batches)) for name in feed.objective.units}
     scored = list(plan.backward(policy, feed.objective, batches, units))
-    loss = sum(float(term.sum()) / units[name] for one in scored for name, term in one.terms.items())
+    loss = sum(float(term.detach().sum()) / units[name] for one in scored for name, term in one.terms.items())
     grads = [parameter.grad for parameter in policy.trainable().values() if parameter.grad is not None]
     flat = torch.cat([grad.flatten() for grad in grads]).clone()
     for parameter in policy.trainable().values():
