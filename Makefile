@@ -37,17 +37,18 @@ check: install  ## before each commit: under two minutes
 	@$(BIN)/mypy --no-error-summary
 	@$(TESTS) -x -m "not slow and not gpu" tests --ignore tests/e2e --ignore tests/test_recipes.py
 
-.venv-peer/.installed: bench/peers/requirements.txt
+.venv-peer/.installed: bench/sides/requirements.txt
 	@test -x .venv-peer/bin/python || $(PYTHON) -m venv .venv-peer
 	@.venv-peer/bin/python -m pip install -qq --disable-pip-version-check torch==2.13.0
-	@.venv-peer/bin/python -m pip install -qq --disable-pip-version-check -r bench/peers/requirements.txt
+	@.venv-peer/bin/python -m pip install -qq --disable-pip-version-check -r bench/sides/requirements.txt
 	@touch $@
 
-bench: install .venv-peer/.installed  ## tables and bench/results/*.json; DATA=folder holds banking77/ and dolly_en/
-	@$(BIN)/python bench/startup.py
-	@$(BIN)/python bench/shuffled.py
-	@test -z "$(DATA)" || $(BIN)/python bench/classify.py --data $(DATA)/banking77
-	@test -z "$(DATA)" || $(BIN)/python bench/sft.py --data $(DATA)/dolly_en/train.jsonl
+PAIRS ?= 5
+
+bench: install .venv-peer/.installed  ## every case beside others, and the page; DATA=folder of public data, PAIRS=turns
+	@test -n "$(DATA)" || { echo "name the folder of public data with: make bench DATA=folder" >&2; exit 1; }
+	@$(BIN)/python bench/run.py --data $(DATA) --pairs $(PAIRS)
+	@$(BIN)/python bench/page.py
 
 prove-resume: install  ## kill runs in the middle and compare what the resumed ones come to, bit by bit
 	@$(BIN)/python bench/resume.py

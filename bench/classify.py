@@ -1,34 +1,30 @@
-"""Classification by an encoder, frozen and trained, beside scikit-learn and Hugging Face's Trainer.
+"""Classification by an encoder, frozen and trained: how good whole fits are, beside scikit-learn and HF's Trainer.
 
-    python bench/classify.py --data banking77/ [--peer .venv-peer/bin/python] [--pairs 5] [--epochs 6]
+    python bench/classify.py --data DIR [--peer .venv-peer/bin/python] [--epochs 6] [--only frozen|trained]
 
-`--data` is a folder with train.csv and test.csv (a text and a label column). Frozen trunk: `luthier run`, then the
-head's fit and scikit-learn's logistic regression on the very same features and rows, in turns. Trained trunk: the
-whole fit of each side once, and short slices in turns for the ratio of their speeds. Prints tables and writes
-bench/results/classify.json.
+DIR holds banking77/train.csv and test.csv. Frozen trunk: scikit-learn's logistic regression learns from the very same
+features of the same rows. Trained trunk: each side fits once. Prints tables and writes bench/results/classify.json;
+the speeds are compared in turns by bench/run.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import os
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from demo import gemm
+from harness.cases.classify import MODEL, labelled, rows_of
+from harness.luthier import luthier
+from harness.machine import gemm
+from harness.output import ROOT, read_result, write_result
+from harness.turns import process
 
 from luthier.models.locate import locate
 
-ROOT = Path(__file__).resolve().parents[1]
-MODEL, SLICE = "all-minilm-l6-v2", 40
-"""The encoder; optimizer steps of a slice."""
 RECIPE = """
 name: bench-{adapter}
 base_model: {model}
@@ -46,49 +42,34 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--data", type=Path, required=True)
     options.add_argument("--peer", default=str(ROOT / ".venv-peer" / "bin" / "python"))
-    options.add_argument("--pairs", type=int, default=5)
     options.add_argument("--epochs", type=int, default=6)
     options.add_argument("--only", choices=["frozen", "trained"])
     asked = options.parse_args()
-    target = ROOT / "bench" / "results" / "classify.json"
-    result = json.loads(target.read_text()) if target.exists() else {}
+    result = read_result("classify")
     with tempfile.TemporaryDirectory() as scratch:
         if asked.only != "trained":
-            result["frozen"] = frozen(Path(scratch) / "home", asked)
+            result["frozen"] = frozen(Path(scratch), asked)
         if asked.only != "frozen":
-            result["trained"] = trained(Path(scratch) / "home", asked)
-    target.write_text(json.dumps(result, indent=1) + "\n")
+            result["trained"] = trained(Path(scratch), asked)
+    write_result("classify", result)
+    print(json.dumps(result, indent=1))
 
 
-def frozen(home: Path, asked: argparse.Namespace) -> dict:
-    """Accuracy of both on one set of features, and the seconds of their fits in turns."""
-    recipe = write_recipe(home.parent, asked.data, "head")
-    done = luthier(home, "run", recipe)
-    features = next(s["seconds"] for s in done["timeline"] if s["stage"] == "features (train)")
-    data = load_features(home, done["dataset_version"])
-    ours, theirs, peers = [], [], {}
-    for _ in range(asked.pairs):
-        ours.append(head_seconds(luthier(home, "train", recipe, "--fresh")))
-        seconds, peers = logistic_regression(data)
-        theirs.append(seconds)
-    medians = {name: statistics.median(turn[name] for turn in theirs) for name in peers}
-    result = {
-        "gemm_gflops": gemm(), "features_seconds": features, "accuracy": done["tuned"]["accuracy"],
-        "fit_seconds": statistics.median(ours), "peer_accuracy": peers, "peer_fit_seconds": medians,
-    }  # fmt: skip
-    print(f"features of the training rows: {features:.1f} s, GEMM {result['gemm_gflops']:.0f} GFLOP/s")
-    print(f"Luthier, head:            {result['accuracy']['value']:.4f}  fit {result['fit_seconds']:.1f} s")
-    for name, value in peers.items():
-        print(f"scikit-learn, {name}: {value:.4f}  fit {medians[name]:.1f} s")
-    return result
+def frozen(scratch: Path, asked: argparse.Namespace) -> dict[str, Any]:
+    """Accuracy of both on one set of features."""
+    done = luthier(scratch / "home", "run", write_recipe(scratch, asked.data, "head"))
+    data = load_features(scratch / "home", done["dataset_version"])
+    return {"gemm_gflops": gemm(), "accuracy": done["tuned"]["accuracy"], "seconds": fit_seconds(done),
+            "peer_accuracy": {f"C={strength}": regression(data, strength) for strength in (1, 10)}}  # fmt: skip
 
 
-def head_seconds(done: dict) -> float:
-    """Seconds of all that is done with features: the first head and the steps after it."""
-    return sum(stage["seconds"] for stage in done["timeline"] if stage["stage"] in ("first head", "train"))
+def fit_seconds(done: dict[str, Any]) -> float:
+    """Seconds of the features of the training rows, the first head and the steps after it."""
+    counted = ("features (train)", "first head", "train")
+    return sum(stage["seconds"] for stage in done["timeline"] if stage["stage"] in counted)
 
 
-def load_features(home: Path, dataset: str) -> dict:
+def load_features(home: Path, dataset: str) -> dict[str, tuple[np.ndarray, list[Any]]]:
     """Normalised features and labels of each split, as the run computed them."""
     from luthier.data import version
     from luthier.store import Home
@@ -104,83 +85,44 @@ def load_features(home: Path, dataset: str) -> dict:
     return found
 
 
-def logistic_regression(data: dict) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds and accuracy of a fit at the default strength, and at ten times it."""
+def regression(data: dict[str, tuple[np.ndarray, list[Any]]], strength: float) -> float:
+    """Accuracy of scikit-learn's logistic regression on the test features."""
     from sklearn.linear_model import LogisticRegression
 
-    seconds, found = {}, {}
-    for strength in (1, 10):
-        start = time.perf_counter()
-        model = LogisticRegression(C=strength, max_iter=1000).fit(*data["train"])
-        seconds[f"C={strength}"] = time.perf_counter() - start
-        found[f"C={strength}"] = float(model.score(*data["test"]))
-    return seconds, found
+    return float(LogisticRegression(C=strength, max_iter=1000).fit(*data["train"]).score(*data["test"]))
 
 
-def trained(home: Path, asked: argparse.Namespace) -> dict:
-    """Accuracy and seconds of a whole fit of each side, and the ratio of their speeds in slices."""
-    recipe = write_recipe(home.parent, asked.data, "full")
+def trained(scratch: Path, asked: argparse.Namespace) -> dict[str, Any]:
+    """Accuracy and seconds of a whole fit of each side."""
     before = gemm()
-    done = luthier(home, "run", recipe, "--fresh")
+    done = luthier(scratch / "home", "run", write_recipe(scratch, asked.data, "full"))
     middle = gemm()
-    accuracy = done["tuned"]["accuracy"]["value"]
-    print(f"Luthier, all weights: {accuracy:.4f} after {done['actual']['steps']} steps", flush=True)
-    folder = home.parent
-    peer = trainer(asked, home, folder, {"epochs": asked.epochs})
-    ratios = []
-    for _ in range(asked.pairs):
-        own = luthier(home, "train", recipe, "--fresh", "--set", f"train.max_steps={SLICE}")
-        other = trainer(asked, home, folder, {"max_steps": SLICE})
-        ratios.append((other["seconds"] / other["rows"]) / (own["actual"]["seconds"] / (SLICE * 32)))
-    seconds = {s["stage"]: s["seconds"] for s in done["timeline"]}
-    result = {
-        "accuracy": done["tuned"]["accuracy"], "seconds": seconds["features (train)"] + head_seconds(done),
-        "steps": done["actual"]["steps"], "gemm_gflops": [before, middle, gemm()],
-        "peer_accuracy_by_epoch": peer["accuracy_by_epoch"], "peer_seconds": peer["seconds"],
-        "speed_ratio": statistics.median(ratios), "speed_ratios": ratios,
+    peer = process("hf_classify.py", peer_job(scratch, asked), asked.peer)
+    return {
+        "accuracy": done["tuned"]["accuracy"], "seconds": fit_seconds(done), "steps": done["actual"]["steps"],
+        "gemm_gflops": [before, middle, gemm()], "peer_accuracy_by_epoch": peer["accuracy_by_epoch"],
+        "peer_seconds": peer["seconds"],
     }  # fmt: skip
-    print(f"Luthier, all weights: {result['accuracy']['value']:.4f} in {result['seconds']:.0f} s")
-    print(f"Trainer, all weights: {max(peer['accuracy_by_epoch']):.4f} at its best epoch in {peer['seconds']:.0f} s")
-    print(f"rows a second in slices: Luthier is {result['speed_ratio']:.2f} x; GEMM {result['gemm_gflops']}")
-    return result
 
 
-def trainer(asked: argparse.Namespace, home: Path, folder: Path, extent: dict) -> dict:
-    """The peer on the same files, with the setting at which it was best."""
-    model = locate(MODEL, home / "cache" / "models").folder
-    rows = {name: read(asked.data / f"{name}.csv") for name in ("train", "test")}
-    job = {"model": str(model), "folder": str(folder / "peer"), "labels": sorted({row[1] for row in rows["train"]}),
-           "sequence_len": 512, "batch_size": 32, "learning_rate": 2e-4, **rows, **extent}  # fmt: skip
-    out = subprocess.run([asked.peer, "bench/peers/hf_classify.py"], input=json.dumps(job), cwd=ROOT, text=True,
-                         capture_output=True, check=False)  # fmt: skip
-    if out.returncode:
-        sys.exit(out.stderr[-2000:])
-    return json.loads(out.stdout.strip().splitlines()[-1])
+def peer_job(scratch: Path, asked: argparse.Namespace) -> dict[str, Any]:
+    """The peer on the same rows, with the setting at which it was best."""
+    folder = locate(MODEL, scratch / "home" / "cache" / "models").folder
+    parts = {name: rows_of(asked.data / "banking77" / f"{name}.csv", folder) for name in ("train", "test")}
+    labels = sorted({row.raw["category"] for row in parts["train"]})
+    rows = {name: labelled(own, labels) for name, own in parts.items()}
+    settings = {"per_device_train_batch_size": 32, "per_device_eval_batch_size": 64, "num_train_epochs": asked.epochs,
+                "eval_strategy": "epoch"}  # fmt: skip
+    return {"model": str(folder), "threads": 2, "scratch": str(scratch / "peer"), "labels": len(labels),
+            "settings": settings, "warm": rows["train"][:32], "rows": rows["train"], "test": rows["test"]}  # fmt: skip
 
 
-def read(path: Path) -> list[list[str]]:
-    """Text and label of each row."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return [[row["text"], row["category"]] for row in csv.DictReader(file)]
-
-
-def write_recipe(folder: Path, data: Path, adapter: str) -> Path:
+def write_recipe(folder: Path, data: Path, adapter: str) -> str:
     """The recipe of one part."""
     path = folder / f"{adapter}.yaml"
-    path.write_text(RECIPE.format(adapter=adapter, model=MODEL, data=data.resolve()))
-    return path
-
-
-def luthier(home: Path, verb: str, recipe: Path, *more: str) -> dict:
-    """The document of a verb as a user types it."""
-    command = [str(Path(sys.executable).with_name("luthier")), verb, str(recipe), "--json", *more]
-    out = subprocess.run(
-        command, env=os.environ | {"LUTHIER_HOME": str(home)}, capture_output=True, text=True, check=False
-    )
-    if out.returncode:
-        sys.exit(out.stderr[-2000:])
-    return json.loads(out.stdout)
+    path.write_text(RECIPE.format(adapter=adapter, model=MODEL, data=data.resolve() / "banking77"))
+    return str(path)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

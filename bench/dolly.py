@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-from demo import gemm
+from harness.luthier import luthier
+from harness.machine import gemm
+from harness.output import write_result
 
-ROOT = Path(__file__).resolve().parents[1]
 RECIPE = """
 name: dolly
 base_model: smollm2-135m-instruct
@@ -38,20 +36,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         recipe = Path(scratch) / "recipe.yaml"
         recipe.write_text(RECIPE.format(data=asked.data.resolve(), steps=asked.steps))
-        command = [str(Path(sys.executable).with_name("luthier")), "run", str(recipe), "--json"]
-        out = subprocess.run(
-            command, env=os.environ | {"LUTHIER_HOME": scratch}, capture_output=True, text=True, check=False
-        )
-    if out.returncode:
-        sys.exit(out.stderr[-2000:])
-    done = json.loads(out.stdout)
+        done = luthier(scratch, "run", str(recipe))
     result = {
         "steps": done["actual"]["steps"], "batch_size": 16, "base": done["base"]["nll"], "tuned": done["tuned"]["nll"],
         "delta": done["deltas"]["base"]["nll"], "tokens_per_second": done["tokens_per_second"],
         "peak_memory_bytes": done["peak_memory_bytes"], "verdict": done["verdict"], "gemm_gflops": [before, gemm()],
     }  # fmt: skip
     print(json.dumps(result, indent=1))
-    (ROOT / "bench" / "results" / "dolly.json").write_text(json.dumps(result, indent=1) + "\n")
+    write_result("dolly", result)
 
 
 if __name__ == "__main__":

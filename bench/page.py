@@ -5,28 +5,114 @@ python bench/page.py
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "bench" / "results"
+from harness.cases import CASES
+from harness.output import ROOT, read_result
+
 HEAD = """# Benchmarks
 
 Each figure comes from a program in `bench/`, which prints a table and writes `bench/results/*.json`; this page is
 written from those files by `python bench/page.py`. They were measured on two cores of a shared machine whose speed
 changes within minutes, so beside absolute times stands the speed of a matrix product (float32, 2048 × 2048, both cores)
 at that moment, and comparisons take turns in short slices. Peers run in an environment of their own
-(`bench/peers/requirements.txt`).
+(`bench/sides/requirements.txt`).
 """
+COMPARED = """## Beside others
+
+Each side works in a process of its own, on the same token ids. A slice warms up on a few rows and then does its rows
+once; its clock runs from the beginning of the first step to the end of the last. Tokens, and operations, are counted
+from the data and not taken from any side; a side that saw other tokens is refused. Slow sides get fewer rows, drawn so
+that their lengths are distributed alike. Luthier runs the recipe as it resolves, with the micro-batches of its own
+forecast. Ratios are medians of the ratios within turns; where a cell says 1.50 ×, Luthier was half as fast again.
+
+*Of the ceiling*: the operations that the data needs, over those of the matrix product in the same time. Counted are
+2 forward, 2 for the gradient of an input, and 2 for that of a trained matrix, for each weight and token; the output
+layer at predicted tokens only; what both answers of a pair share, once; padding, recomputation, attention and adapters
+not at all. Luthier computes what rows of a pack begin with in common once, which the count does not know. Memory is the
+high-water mark of the process.
+"""
+NEAR = 1e-4
+"""The relative difference from plain PyTorch that is taken for rounding."""
 
 
 def main() -> None:
     """One section for each result that is there."""
-    sections = [section(json.loads((RESULTS / f"{name}.json").read_text())) for name, section in SECTIONS.items()
-                if (RESULTS / f"{name}.json").exists()]  # fmt: skip
-    (ROOT / "docs" / "benchmarks.md").write_text("\n".join([HEAD, *sections]), encoding="utf-8")
+    compared = {name: found for name in CASES if (found := read_result(name))}
+    parts = [HEAD, *(SECTIONS[name](found) for name in SECTIONS if (found := read_result(name)))]
+    if compared:
+        parts += [COMPARED, *map(comparison, compared.values()), behind(compared)]
+    (ROOT / "docs" / "benchmarks.md").write_text("\n".join(parts), encoding="utf-8")
+
+
+def comparison(found: dict[str, Any]) -> str:
+    """One case of bench/run.py."""
+    unit = found["unit"]
+    head = ["", "seconds" if unit == "start" else f"{unit}/s", "of the ceiling", "peak memory", "GEMM GFLOP/s",
+            "Luthier is"]  # fmt: skip
+    lines = [table(head, [line(name, side, unit) for name, side in found["sides"].items()])]
+    turns = f"Medians of {found['turns']} turns."
+    lines.append(" ".join(filter(None, [turns, found["remark"], parity(found), agreement(found["sides"])])))
+    return part(found["title"], f"python bench/run.py {found['case']} --data DIR", *lines, level=3)
+
+
+def line(name: str, side: dict[str, Any], unit: str) -> list[str]:
+    """A side's row of the table."""
+    if "failed" in side:
+        return [name, "failed", "", "", "", ""]
+    rate, memory = side["rate"], side["peak_memory_bytes"]
+    return [
+        name, f"{side['seconds']:.2f}" if unit == "start" else f"{rate:.3f}" if rate < 10 else f"{rate:,.0f}",
+        f"{100 * side['share']:.0f} %" if side["share"] else "", f"{memory / 1e9:.1f} GB" if memory else "",
+        f"{side['gemm_gflops']:.0f}", "" if side["ratio"] == 1 else times(side["ratio"]),
+    ]  # fmt: skip
+
+
+def times(ratio: float | None) -> str:
+    """How many times as fast."""
+    return "" if ratio is None else f"{ratio:.2f} ×"
+
+
+def parity(found: dict[str, Any]) -> str:
+    """How far loss and gradient are from those of plain PyTorch."""
+    p = found["parity"]
+    if not p:
+        return ""
+    return (f"Beside plain transformers and PEFT, {p['rows']} rows one by one: loss {p['loss']:.6f} and "
+            f"{p['eager_loss']:.6f}, gradient norm {p['gradient_norm']:.6f} and {p['eager_gradient_norm']:.6f}; the "
+            f"gradients differ by {p['gradient_distance']:.1e} of their length.")  # fmt: skip
+
+
+def agreement(sides: dict[str, Any]) -> str:
+    """How far the sides found the same."""
+    equal = [f"{100 * side['equal_answers']:.0f} % ({name})" for name, side in sides.items() if "equal_answers" in side]
+    likely = [side["nll_difference"] for side in sides.values() if "nll_difference" in side]
+    return " ".join([
+        *([f"Answers equal to Luthier's, token by token: {', '.join(equal)}."] if equal else []),
+        *([f"Likelihoods of a row differ by {max(likely):.1e} at most."] if likely else []),
+    ])  # fmt: skip
+
+
+def behind(compared: dict[str, dict[str, Any]]) -> str:
+    """Where another side is faster or takes less memory, where parity is missed, and what did not run."""
+    lines = []
+    for found in compared.values():
+        own = next(iter(found["sides"].values()))
+        for name, side in found["sides"].items():
+            if "failed" in side:
+                lines.append(f"{found['title']}: {name} did not run ({side['failed']}).")
+            elif side["ratio"] is not None and side["ratio"] < 1:
+                lines.append(f"{found['title']}: {name} is {1 / side['ratio']:.2f} times as fast.")
+            if 0 < side.get("peak_memory_bytes", 0) < own.get("peak_memory_bytes", 0):
+                lines.append(f"{found['title']}: {name} takes {side['peak_memory_bytes'] / 1e9:.2f} GB, Luthier "
+                             f"{own['peak_memory_bytes'] / 1e9:.2f} GB.")  # fmt: skip
+        far = {key: value for key, value in found["parity"].items() if key.endswith(MEASURES) and value > NEAR}
+        lines += [f"{found['title']}: {key.replace('_', ' ')} {value:.1e}." for key, value in far.items()]
+    return "\n".join(["### Where Luthier is behind", "", *([f"- {text}" for text in lines] or ["Nowhere above."]), ""])
+
+
+MEASURES = ("_difference", "_distance")
 
 
 def demo(found: dict[str, Any]) -> str:
@@ -46,68 +132,25 @@ def demo(found: dict[str, Any]) -> str:
 
 
 def classify(found: dict[str, Any]) -> str:
-    """An encoder on banking77."""
-    lines = []
+    """How good an encoder gets on banking77."""
+    rows, gemm = [], []
     if "frozen" in found:
         f = found["frozen"]
-        rows = [["Luthier, `adapter: head`", accuracy(f["accuracy"]["value"]), f"{f['fit_seconds']:.1f} s"]]
-        rows += [[f"scikit-learn, {name}", accuracy(value), f"{f['peer_fit_seconds'][name]:.1f} s"]
+        rows.append(["Luthier, `adapter: head`", accuracy(f["accuracy"]["value"]), f"{f['seconds']:.0f} s"])
+        rows += [[f"scikit-learn on the same features, {name}", accuracy(value), ""]
                  for name, value in f["peer_accuracy"].items()]  # fmt: skip
-        lines += [
-            "Frozen trunk. Logistic regression learns from the same features of the same rows; fits took turns.",
-            table(["", "accuracy", "fit, median"], rows),
-            f"The features themselves took {f['features_seconds']:.0f} s. GEMM {f['gemm_gflops']:.0f} GFLOP/s.",
-        ]
+        gemm.append(f["gemm_gflops"])
     if "trained" in found:
         t = found["trained"]
+        rows.append(["Luthier, `adapter: full`", accuracy(t["accuracy"]["value"]), f"{t['seconds']:.0f} s"])
         best = max(t["peer_accuracy_by_epoch"])
-        rows = [
-            ["Luthier, `adapter: full`", accuracy(t["accuracy"]["value"]), f"{t['seconds']:.0f} s"],
-            ["HF Trainer, its best epoch", accuracy(best), f"{t['peer_seconds']:.0f} s"],
-        ]
-        lines += [
-            "Trained trunk: whole fits, features for the first head included.",
-            table(["", "accuracy", "fit"], rows),
-            f"Rows a second in {len(t['speed_ratios'])} pairs of slices: Luthier is {t['speed_ratio']:.2f} times as "
-            f"fast. GEMM {gemms(t['gemm_gflops'])}.",
-        ]
-    return part("Classification: banking77, all-minilm-l6-v2", "python bench/classify.py --data banking77/", *lines)
-
-
-def sft(found: dict[str, Any]) -> str:
-    """LoRA beside TRL."""
-    rows = [
-        [name, f"{side['tokens_per_second']:.0f}", f"{side['gemm_gflops']:.0f}",
-         f"{side['peak_memory_bytes'] / 1e9:.1f} GB", f"{side['ratio']:.2f} ×"]
-        for name, side in found["sides"].items()
-    ]  # fmt: skip
-    parity = found["parity"]
+        rows.append(["HF Trainer, its best epoch", accuracy(best), f"{t['peer_seconds']:.0f} s"])
+        gemm += t["gemm_gflops"]
     return part(
-        "LoRA: SmolLM2-135M on rows of dolly",
-        "python bench/sft.py --data dolly.jsonl",
-        table(["", "tokens of data/s", "GEMM GFLOP/s", "peak memory", "Luthier is"], rows),
-        f"Medians of {found['pairs']} turns. Parity with plain transformers and PEFT, row by row: loss "
-        f"{parity['loss']:.7f} and {parity['eager_loss']:.7f}; the gradients differ "
-        f"by {parity['gradient_distance']:.1e} of their length.",
-    )
-
-
-def dpo(found: dict[str, Any]) -> str:
-    """DPO beside TRL."""
-    rows = [
-        [name, f"{side['pairs_per_second']:.3f}", f"{side['gemm_gflops']:.0f}",
-         f"{side['peak_memory_bytes'] / 1e9:.1f} GB", f"{side['ratio']:.2f} ×"]
-        for name, side in found["sides"].items()
-    ]  # fmt: skip
-    parity = found["parity"]
-    return part(
-        "DPO with LoRA: SmolLM2-135M on pairs of hh-rlhf",
-        "python bench/dpo.py --data hh-rlhf.jsonl",
-        table(["", "pairs/s", "GEMM GFLOP/s", "peak memory", "Luthier is"], rows),
-        f"Medians of {found['pairs']} turns; the pass for the policy at step 0 counts, as in a fit of one epoch. The "
-        f"first loss was {parity['first_loss']:.7f}. Parity with plain transformers and PEFT, row by row, away from "
-        f"step 0: loss {parity['loss']:.7f} and {parity['eager_loss']:.7f}; the gradients differ by "
-        f"{parity['gradient_distance']:.1e} of their length.",
+        "Classification: banking77, all-minilm-l6-v2",
+        "python bench/classify.py --data DIR",
+        table(["", "accuracy", "whole fit"], rows),
+        f"Features of the training rows and the first head are in Luthier's seconds. GEMM {gemms(gemm)}.",
     )
 
 
@@ -168,22 +211,14 @@ def shuffled(found: dict[str, Any]) -> str:
     )
 
 
-def startup(found: dict[str, Any]) -> str:
-    """What a person waits for."""
-    rows = [[f"`{name}`", f"{row['median']:.2f} s", f"{row['high']:.2f} s"] for name, row in found["commands"].items()]
-    return part("Start", "python bench/startup.py", table(["command", "median", "slowest of five"], rows))
-
-
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "demo": demo, "classify": classify, "dolly": dolly, "sft": sft, "dpo": dpo, "rl": rl, "resume": resume,
-    "shuffled": shuffled,
-    "startup": startup,
+    "demo": demo, "classify": classify, "dolly": dolly, "rl": rl, "resume": resume, "shuffled": shuffled,
 }  # fmt: skip
 
 
-def part(title: str, command: str, *lines: str) -> str:
+def part(title: str, command: str, *lines: str, level: int = 2) -> str:
     """A section: its title, the command, and what was found."""
-    return "\n\n".join([f"## {title}", f"```console\n$ {command}\n```", *lines]) + "\n"
+    return "\n\n".join([f"{'#' * level} {title}", f"```console\n$ {command}\n```", *lines]) + "\n"
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

@@ -21,9 +21,9 @@ import time
 from pathlib import Path
 
 import torch
+from harness.output import ROOT, write_result
 from safetensors.torch import load_file
 
-ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 RECIPE = """
@@ -47,9 +47,7 @@ def main() -> int:
     asked = options.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         rows = prove(Path(scratch), asked)
-    results = ROOT / "bench" / "results" / "resume.json"
-    results.parent.mkdir(parents=True, exist_ok=True)
-    results.write_text(json.dumps({"model": asked.model or "tiny", "runs": rows}, indent=1) + "\n")
+    write_result("resume", {"model": asked.model or "tiny", "runs": rows})
     return 0 if all(row["weights_equal"] and row["optimizer_equal"] and row["versions"] == 1 for row in rows) else 1
 
 

@@ -11,16 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
-import subprocess
-import sys
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
 THINGS = ["kettle", "lamp", "jacket", "router", "chair", "printer", "watch", "bicycle", "tent", "desk", "radio", "oven"]
 PHRASES = {
     "train": {
@@ -57,7 +53,9 @@ def reward(answer: str, example: Any) -> float:
 
 def main() -> None:
     """Run it, print what came out."""
-    from demo import gemm
+    from harness.luthier import luthier
+    from harness.machine import gemm
+    from harness.output import read_result, write_result
 
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--objective", choices=["grpo", "ppo"], default="grpo")
@@ -73,15 +71,10 @@ def main() -> None:
             (Path(scratch) / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows(split)))
         recipe = Path(scratch) / "recipe.yaml"
         recipe.write_text(RECIPE.format(folder=scratch, program=Path(__file__).resolve(), **vars(asked)))
-        command = [str(Path(sys.executable).with_name("luthier")), "run", str(recipe), "--json"]
-        out = subprocess.run(command, env=os.environ | {"LUTHIER_HOME": scratch}, stdout=subprocess.PIPE, text=True,
-                             check=True)  # fmt: skip
-        done = json.loads(out.stdout)
+        done = luthier(scratch, "run", str(recipe))
         result = measured(done, Path(scratch)) | {"settings": vars(asked), "gemm_gflops": [before, gemm()]}
     show(result)
-    target = ROOT / "bench" / "results" / "rl.json"
-    found = json.loads(target.read_text()) if target.exists() else {}
-    target.write_text(json.dumps(found | {asked.objective: result}, indent=1) + "\n")
+    write_result("rl", read_result("rl") | {asked.objective: result})
 
 
 def rows(split: str) -> list[dict[str, str]]:

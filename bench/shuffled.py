@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import random
 import sys
 import tempfile
 from pathlib import Path
 
+from harness.output import ROOT, write_result
+
 from luthier.jobs.run import run
 from luthier.store import Home
 
-ROOT = Path(__file__).resolve().parents[1]
 TICKETS = ROOT / "examples" / "tickets"
 
 
@@ -32,8 +32,7 @@ def main() -> int:
         rows = [one(Path(scratch), seed) for seed in range(seeds)]
     false = sum(row["verdict"] == "ship" for row in rows)
     print(f"false verdicts of ship: {false} of {seeds}")
-    target = ROOT / "bench" / "results" / "shuffled.json"
-    target.write_text(json.dumps({"seeds": seeds, "false_ship": false, "runs": rows}, indent=1) + "\n")
+    write_result("shuffled", {"seeds": seeds, "false_ship": false, "runs": rows})
     return 0 if false <= seeds / 20 else 1
 
 

@@ -1,0 +1,1 @@
+"""What the programs of `bench/` share: the speed of the machine, counting, turns, tables and results."""
