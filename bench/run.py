@@ -33,7 +33,7 @@ def main() -> None:
     asked = options().parse_args()
     unknown = [name for name in asked.cases if name not in CASES]
     if unknown or asked.list:
-        print("\n".join(f"{name:<12} {case.title}: {', '.join(s.name for s in case.sides)}"
+        print("\n".join(f"{name:<12} {case.title}: {' | '.join(s.name for s in case.sides)}"
                         for name, case in CASES.items()))  # fmt: skip
         sys.exit(f"no such case: {', '.join(unknown)}" if unknown else 0)
     for name in asked.cases or CASES:

@@ -47,9 +47,14 @@ def stratified(rows: Sequence[R], count: int) -> list[R]:
 
 
 def digest(rows: Iterable[tuple[Any, Any]]) -> str:
-    """Names a set of rows (token ids, mask) in any order: equal where each was seen as often, token by token."""
-    own = sorted(
-        hashlib.sha256(np.asarray(ids, np.int64).tobytes() + b"|" + np.asarray(mask, np.uint8).tobytes()).hexdigest()
-        for ids, mask in rows
-    )
-    return hashlib.sha256("".join(own).encode()).hexdigest()
+    """Names a set of rows (token ids, mask) in any order: equal where each was seen as often, token by token.
+
+    What follows the last token that counts teaches nothing, and does not matter.
+    """
+    own = []
+    for ids, mask in rows:
+        counts = np.asarray(mask, np.uint8)
+        end = int(counts.nonzero()[0][-1]) + 1 if counts.any() else None
+        whole = np.asarray(ids, np.int64)[:end].tobytes() + b"|" + counts[:end].tobytes()
+        own.append(hashlib.sha256(whole).hexdigest())
+    return hashlib.sha256("".join(sorted(own)).encode()).hexdigest()

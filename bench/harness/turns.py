@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -74,16 +75,22 @@ def process(program: str, job: dict[str, Any], python: str) -> dict[str, Any]:
     out = subprocess.run(command, input=json.dumps(job), cwd=ROOT, env=environment, text=True, capture_output=True,
                          check=False)  # fmt: skip
     if out.returncode:
-        last = out.stderr.strip().splitlines()[-1:] or [f"ended with code {out.returncode}"]
         progress(out.stderr[-3000:])
-        raise Failed(last[0][:300])
+        raise Failed(last_words(out.returncode, out.stderr))
     return json.loads(out.stdout.strip().splitlines()[-1])
+
+
+def last_words(code: int, stderr: str) -> str:
+    """Why a process ended: the last line it wrote, or the signal that killed it."""
+    if code == -signal.SIGKILL:
+        return "killed, as happens where memory runs out"
+    return (stderr.strip().splitlines() or [f"ended with code {code}"])[-1][:300]
 
 
 def describe(case: Case, side: Side, found: Slice | None) -> str:
     """One slice in a few words."""
     if found is None or "failed" in found:
-        return f"{side.name}: failed"
+        return f"{side.name}: {'failed: ' + found['failed'] if found else 'left out'}"
     rate = f"{found['seconds']:.2f} s" if case.unit == "start" else f"{found['rate']:.4g} {case.unit}/s"
     return f"{side.name}: {rate}, gemm {found['gemm_gflops']:.0f}, {found['seconds']:.0f} s"
 

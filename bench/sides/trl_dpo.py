@@ -49,11 +49,10 @@ def made(job: dict[str, Any], model: Any, rows: list[Pair], adapter: Any) -> Tok
 
 
 def parts(pair: Pair) -> dict[str, list[int]]:
-    """The prompt of a pair, up to the first token that counts, and its two answers."""
-    chosen, rejected = pair
-    first = chosen["mask"].index(1)
-    return {"prompt_ids": chosen["ids"][:first], "chosen_ids": chosen["ids"][first:],
-            "rejected_ids": rejected["ids"][first:]}  # fmt: skip
+    """The prompt of a pair, up to the first token that counts, and its two answers up to the last one."""
+    first = pair[0]["mask"].index(1)
+    chosen, rejected = (row["ids"][first : first + sum(row["mask"])] for row in pair)
+    return {"prompt_ids": pair[0]["ids"][:first], "chosen_ids": chosen, "rejected_ids": rejected}
 
 
 if __name__ == "__main__":

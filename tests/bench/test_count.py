@@ -50,3 +50,4 @@ def test_a_digest_names_rows_in_any_order_and_each_token_of_them() -> None:
         [([1], [0]), ([2, 3], [1, 1])],
     ]
     assert len({digest(rows), *map(digest, others)}) == 1 + len(others)
+    assert digest([([1, 2, 7], [0, 1, 0]), rows[1]]) == digest(rows)

@@ -54,6 +54,11 @@ def test_a_process_that_fails_says_why() -> None:
         turns.process("nothing.py", {}, "/bin/false")
 
 
+def test_a_killed_process_has_no_last_words_of_its_own() -> None:
+    assert "memory" in turns.last_words(-9, "Loading weights: 100%")
+    assert turns.last_words(1, "Traceback\nValueError: no") == "ValueError: no"
+
+
 def test_agreement_is_with_the_first_side(answers) -> None:
     answers["ours.py"] = [{"seconds": 1.0, "nll": [1.0, 2.0], "answers": [[1], [2]]}]
     answers["theirs.py"] = [{"seconds": 1.0, "nll": [1.0, 2.5], "answers": [[1], [3]]}]

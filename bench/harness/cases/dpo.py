@@ -11,7 +11,7 @@ from harness.case import Case, Inputs, Side, Task
 from harness.cases.recipe import home, model, write_recipe
 from harness.cases.sft import LORA, MODEL
 from harness.count import amount
-from harness.rows import Row, digest, stratified
+from harness.rows import Row, digest, first_predicted, stratified
 from luthier.data.pairs import as_rows, rejoin
 from luthier.data.render import Renderer
 from luthier.data.sources import read
@@ -28,7 +28,7 @@ RECIPE: dict[str, Any] = {
 
 
 def pairs(data: Path, folder: Path) -> list[Row]:
-    """The pairs with two answers, as the ids of both rows."""
+    """The pairs with two answers of one stretch each, as the ids of both rows."""
     path = data / "hh_rlhf_harmless" / "test_sample.jsonl"
     raw = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     examples = read(DataEntry(path=str(path.resolve()), **ENTRY), Path.cwd()).examples
@@ -45,7 +45,13 @@ def pairs(data: Path, folder: Path) -> list[Row]:
         )
         pair = Row(raw[whole[both.kept[place]]], *chosen[1:], Row(*rejected))
         found.setdefault((*pair.ids, -1, *rejected[1]), pair)
-    return [pair for pair in found.values() if any(pair.mask) and all(any(row.mask) for row in pair.alone())]
+    return [pair for pair in found.values() if all(answer_in_one(row) for row in pair.alone())]
+
+
+def answer_in_one(row: Row) -> bool:
+    """Whether what counts is one stretch of tokens, as a peer's prompt and answer are."""
+    first = first_predicted(row)
+    return 0 < sum(row.mask) == sum(row.mask[first : first + sum(row.mask)])
 
 
 def prepare(inputs: Inputs) -> Callable[[Side], Task]:
