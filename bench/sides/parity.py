@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from luthier_fit import opened
 from torch import Tensor, nn
-from transformers import AutoModel, AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import AutoModel, AutoModelForCausalLM
 
 from luthier.engine.plan import Plan
 from luthier.jobs.feeds import feed_of
@@ -86,19 +86,27 @@ def gradient(policy: Policy, feed: Any, work: Work) -> tuple[float, dict[str, Te
 def plain_model(work: Work, start: Path) -> tuple[nn.Module, nn.Module | None]:
     """The base from its files with transformers alone, the adapter from PEFT's files, the head's weights."""
     kind, folder = work.recipe.adapter.type, start if work.recipe.adapter.type == "full" else work.files.folder
-    options: dict[str, Any] = {"dtype": torch.float32}
-    if work.recipe.load_in_4bit:
-        options |= {"device_map": "cpu", "quantization_config": BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.float32)}  # fmt: skip
     if work.files.kind == "encoder":
-        return AutoModel.from_pretrained(folder, add_pooling_layer=False, **options), plain_head(start)
-    model = AutoModelForCausalLM.from_pretrained(folder, **options)
+        return AutoModel.from_pretrained(folder, add_pooling_layer=False, dtype=torch.float32), plain_head(start)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    if work.recipe.load_in_4bit:
+        round_to_nf4(model)
     if kind != "full":
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, start, is_trainable=True)
     return model, None
+
+
+def round_to_nf4(model: nn.Module) -> None:
+    """Give the linear layers, the output layer apart, the float32 values that NF4 in blocks of 64 holds."""
+    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and name != "lm_head":
+            blocks = module.weight.data.reshape(-1, 64).contiguous()
+            rounded = dequantize_4bit(*quantize_4bit(blocks, quant_type="nf4", compress_statistics=True))
+            module.weight.data = rounded.view_as(module.weight)
 
 
 def plain_head(start: Path) -> nn.Module:
