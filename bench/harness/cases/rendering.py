@@ -38,6 +38,7 @@ CASES = (
         OURS,
         Side("transformers, one by one", "hf_render.py", 0, {"how": "one"}),
         Side("transformers, all at once", "hf_render.py", 0, {"how": "all"}),
+        Side("tokenizers, of texts that are written", "hf_render.py", 0, {"how": "texts"}),
         Side("datasets.map of it", "hf_render.py", 0, {"how": "map"}),
     ), partial(prepare, again=False),
         remark="Luthier also finds which tokens are answers, and checks each row; the others make ids alone."),
