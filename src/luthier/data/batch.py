@@ -150,7 +150,7 @@ def spread(lengths: Sequence[int], budget: int, lanes: int) -> list[list[int]]:
             emptiest = sizes.index(min(sizes))
             parts[emptiest].append(index)
             sizes[emptiest] += lengths[index]
-        if count == len(lengths) or max(sizes) <= budget:
+        if all(size <= budget or len(part) == 1 for size, part in zip(sizes, parts, strict=True)):
             return [sorted(part) for part in parts]
         rounds += 1
 

@@ -17,6 +17,8 @@ from transformers import AttentionInterface
 
 from luthier.data.forest import Segment, rooted
 from luthier.errors import ModelError
+from luthier.models import attention_cpu
+from luthier.models.visible import ancestry, bias, gather, parts
 
 NAME = "packed"
 """What transformers knows the attention of this module by."""
@@ -51,7 +53,7 @@ class Memory:
         for store, states in ((self.keys, key), (self.values, value)):
             buffer = store[layer] = states.new_zeros(len(self.rows), states.shape[1], self.room, states.shape[3])
             for index, row in enumerate(self.rows):
-                own = _gather(states, ancestry(self.segments, self.segments[row]))
+                own = gather(states, ancestry(self.segments, self.segments[row]))
                 buffer[index, :, : own.shape[2]] = own[0]
 
     def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -98,29 +100,18 @@ def packed_attention(
         key, value = torch.cat([own[None, 0], key], 2), torch.cat([own[None, 1], value], 2)
     if memory is not None:
         memory.record(_layer(module), key, value)
-    causal = getattr(module, "is_causal", True)
-    outputs, unasked = [], key.shape[2] - query.shape[2]
-    for segment in segments[1:] if unasked else segments:
-        spans = ancestry(segments, segment)
-        keys, values = _gather(key, spans), _gather(value, spans)
-        mask, simple = _mask(segment, keys.shape[2], causal, sliding_window, query.device)
-        queries = query[:, :, segment.start - unasked : segment.end - unasked]
-        outputs.append(
-            F.scaled_dot_product_attention(
-                queries, keys, values, attn_mask=mask, is_causal=simple, dropout_p=dropout, scale=scaling,
-                enable_gqa=query.shape[1] != key.shape[1],
-            )
-        )  # fmt: skip
-    return torch.cat(outputs, 2).transpose(1, 2), None
-
-
-def ancestry(segments: Sequence[Segment], segment: Segment) -> list[tuple[int, int]]:
-    """The spans that a segment sees, root first, itself last."""
-    spans = [(segment.start, segment.end)]
-    while segment.parent is not None:
-        segment = segments[segment.parent]
-        spans.insert(0, (segment.start, segment.end))
-    return spans
+    own = list(parts(segments, getattr(module, "is_causal", True), sliding_window, key.shape[2] - query.shape[2]))
+    if attention_cpu.suits(query, value, dropout):
+        return attention_cpu.attend(query, key, value, own, scaling), None
+    outputs = [
+        F.scaled_dot_product_attention(
+            query[:, :, part.start : part.end], gather(key, part.spans), gather(value, part.spans),
+            attn_mask=bias(part, query), is_causal=part.plain and part.causal, dropout_p=dropout, scale=scaling,
+            enable_gqa=query.shape[1] != key.shape[1],
+        ).transpose(1, 2)
+        for part in own
+    ]  # fmt: skip
+    return torch.cat(outputs, 1), None
 
 
 def register() -> None:
@@ -149,23 +140,3 @@ def _decode(
 
 def _layer(module: nn.Module) -> int:
     return module.layer_idx  # type: ignore[return-value]
-
-
-def _gather(states: Tensor, spans: list[tuple[int, int]]) -> Tensor:
-    parts = [states[:, :, start:end] for start, end in spans]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
-
-
-def _mask(
-    segment: Segment, keys: int, causal: bool, window: int | None, device: torch.device
-) -> tuple[Tensor | None, bool]:
-    """The mask of a segment's own tokens over the `keys` it sees, and whether plain causal masking does as well."""
-    queries = segment.end - segment.start
-    narrow = window is not None and keys > window
-    if not narrow and (queries == keys or not causal):
-        return None, causal
-    age = torch.arange(keys - queries, keys, device=device)[:, None] - torch.arange(keys, device=device)
-    allowed = age >= 0 if causal else torch.ones_like(age, dtype=torch.bool)
-    if window is not None and narrow:
-        allowed = allowed & (age.abs() < window)
-    return allowed, False

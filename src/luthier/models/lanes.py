@@ -6,8 +6,9 @@ of all where another process takes a core away; threads with a batch of their ow
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from typing import TypeVar
 
@@ -20,15 +21,21 @@ Result = TypeVar("Result")
 def side_by_side(work: Callable[[Item], Result], items: Sequence[Item], lanes: int) -> Iterator[Result]:
     """`work(item)` for each item, in order, `lanes` at a time; the lanes divide this thread's cores among them.
 
-    A single item runs in this thread, on all its cores. Gradient mode is each thread's own: `work` must switch it off
-    itself where it does not want gradients.
+    A lane that is done goes on with the next item while an earlier one is still under way, but never more than one
+    ahead, so that few results wait. A single item runs in this thread, on all its cores. Gradient mode is each
+    thread's own: `work` must switch it off itself where it does not want gradients.
     """
     if lanes == 1 or len(items) == 1:
         yield from map(work, items)
         return
     pool = _pool(lanes, max(1, torch.get_num_threads() // lanes))
-    for start in range(0, len(items), lanes):
-        yield from pool.map(work, items[start : start + lanes])
+    under_way: deque[Future[Result]] = deque()
+    for item in items:
+        under_way.append(pool.submit(work, item))
+        if len(under_way) > lanes:
+            yield under_way.popleft().result()
+    while under_way:
+        yield under_way.popleft().result()
 
 
 def lanes_for(device: torch.device) -> int:
