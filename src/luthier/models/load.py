@@ -18,6 +18,7 @@ from luthier.models import attention, four_bit
 from luthier.models.adapt.table import ADD, load_adapter, save_adapter
 from luthier.models.families import ENCODERS, packs
 from luthier.models.heads import Head, HeadConfig
+from luthier.models.lean import make_lean
 from luthier.models.locate import ModelFiles
 from luthier.models.losses_fused import Finish
 from luthier.models.padded import Padded
@@ -127,6 +128,7 @@ def _read(folder: Path, files: ModelFiles, device: str, dequantised: bool = Fals
         four_bit.pack_linear(model, device)
     elif files.load_in_4bit:
         four_bit.round_to_4bit(model)
+    make_lean(model)
     return _policy(model.to(device), files.kind)
 
 

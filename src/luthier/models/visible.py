@@ -75,7 +75,9 @@ def _triangle(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return _band(size, size, True, None, dtype, device)
 
 
-def _band(queries: int, keys: int, causal: bool, window: int | None, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _band(
+    queries: int, keys: int, causal: bool, window: int | None, dtype: torch.dtype, device: torch.device
+) -> Tensor:
     age = torch.arange(keys - queries, keys, device=device)[:, None] - torch.arange(keys, device=device)
     hidden = age < 0 if causal else torch.zeros_like(age, dtype=torch.bool)
     if window is not None:

@@ -16,14 +16,14 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import Linear, LoraLayer
 from torch import Tensor, nn
 
 from luthier.errors import ModelError
 from luthier.models.adapt.blocks import adapted, blocks_of
-from luthier.models.four_bit import in_4bit, in_float32
+from luthier.models.adapt.lora_linear import Adapted, lora_linears
+from luthier.models.four_bit import in_4bit
 from luthier.recipe.types import Adapter
 
 
@@ -73,6 +73,9 @@ def load_peft(model: nn.Module, folder: Path, name: str = "default") -> PeftMode
     return model  # type: ignore[return-value]
 
 
+SAME_INPUT = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"), ("query", "key", "value"))
+"""Names of layers beside each other that read the same states."""
+WAITING = "_waiting"
 ROUTE: ContextVar[Mapping[str, Tensor] | None] = ContextVar("ROUTE", default=None)
 """In a trunk that several adapters share: adapter → the tokens that pass it."""
 
@@ -88,10 +91,17 @@ def routed(route: Mapping[str, Tensor]) -> Iterator[None]:
 
 
 def fuse(model: nn.Module) -> None:
-    """Give every LoRA linear layer of `model` the lean forward."""
-    for module in model.modules():
-        if type(module) is Linear or (isinstance(module, LoraLayer) and in_4bit(module.get_base_layer())):
-            module.forward = LeanForward(module)  # type: ignore[method-assign, assignment]
+    """Give every LoRA linear layer of `model` the lean forward; those that read the same states have one together."""
+    for parent in model.modules():
+        layers = {name: child for name, child in parent.named_children() if _fusable(child)}
+        for names in (*SAME_INPUT, *((name,) for name in layers)):
+            together = Together([layers.pop(name) for name in names if name in layers])
+            for layer in together.layers:
+                layer.forward = LeanForward(layer, together)
+
+
+def _fusable(module: nn.Module) -> bool:
+    return type(module) is Linear or (isinstance(module, LoraLayer) and in_4bit(module.get_base_layer()))
 
 
 @contextmanager
@@ -111,29 +121,47 @@ def linear_names(model: nn.Module) -> list[str]:
     return list(dict.fromkeys(name.rpartition(".")[2] for name, m in model.named_modules() if isinstance(m, nn.Linear)))
 
 
+class Together:
+    """Layers that are handed the same tensor, one after the other; the first to be asked does the work of all."""
+
+    def __init__(self, layers: list[Any]) -> None:
+        self.layers = layers
+
+    def __call__(self, layer: Any, x: Tensor) -> Tensor:
+        """What `layer` makes of x. What the others make of it waits on x itself, as lanes share the layers."""
+        waiting = getattr(x, WAITING, {})
+        if layer not in waiting:
+            plain = [(each, found) for each in self.layers if (found := _adapted(each)) is not None]
+            outs = lora_linears(x, [found for _, found in plain])
+            waiting = {each: out for (each, _), out in zip(plain, outs, strict=True)}
+            setattr(x, WAITING, waiting)
+        return waiting.pop(layer)
+
+
 class LeanForward:
     """The forward of one layer: the lean function where the layer is in PEFT's plain state, else PEFT's own."""
 
-    def __init__(self, layer: Any) -> None:
-        self.layer = layer
+    def __init__(self, layer: Any, together: Together) -> None:
+        self.layer, self.together = layer, together
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        layer, base = self.layer, self.layer.base_layer
-        route = ROUTE.get()
+        layer, route = self.layer, ROUTE.get()
         if route is not None:
             return _routed(layer, x, route)
-        names = layer.active_adapters
-        plain = (
-            not (layer.disable_adapters or layer.merged or args or kwargs)
-            and len(names) == 1
-            and (type(base) is nn.Linear or in_4bit(base))
-        )
-        if not plain or names[0] not in layer.lora_A or not _is_plain(layer, names[0]):
+        if args or kwargs or _adapted(layer) is None:
             return type(layer).forward(layer, x, *args, **kwargs)
-        name = names[0]
-        a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
-        flat = _LoraLinear.apply(x.reshape(-1, x.shape[-1]), base.weight, base.bias, a, b, layer.scaling[name])
-        return flat.view(*x.shape[:-1], -1)  # here and not in the function, as some models change it in place
+        return self.together(layer, x)
+
+
+def _adapted(layer: Any) -> Adapted | None:
+    """The matrices of a layer in PEFT's plain state; None in any other."""
+    names, base = layer.active_adapters, layer.base_layer
+    if layer.disable_adapters or layer.merged or len(names) != 1 or names[0] not in layer.lora_A:
+        return None
+    if not (type(base) is nn.Linear or in_4bit(base)) or not _is_plain(layer, names[0]):
+        return None
+    a, b = layer.lora_A[names[0]].weight, layer.lora_B[names[0]].weight
+    return Adapted(base.weight, base.bias, a, b, layer.scaling[names[0]])
 
 
 def _routed(layer: Linear, x: Tensor, route: Mapping[str, Tensor]) -> Tensor:
@@ -150,29 +178,3 @@ def _is_plain(layer: Any, name: str) -> bool:
     dropout = layer.lora_dropout[name]
     silent = isinstance(dropout, nn.Identity) or not layer.training
     return silent and name not in layer.lora_variant and layer.lora_B[name].bias is None
-
-
-class _LoraLinear(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, flat: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
-    ) -> Tensor:
-        matrix = in_float32(weight)
-        low = flat @ a.T
-        out = flat @ matrix.T if bias is None else torch.addmm(bias, flat, matrix.T)
-        out.addmm_(low, b.T, alpha=scale)
-        ctx.scale, ctx.weight = scale, weight
-        ctx.save_for_backward(flat, low, a, b)
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
-        flat, low, a, b = ctx.saved_tensors
-        grad = grads[0]
-        down = (grad @ b).mul_(ctx.scale)
-        grad_x = None
-        if ctx.needs_input_grad[0]:
-            grad_x = (grad @ in_float32(ctx.weight)).addmm_(down, a)
-        grad_weight = grad.T @ flat if ctx.needs_input_grad[1] else None
-        grad_bias = grad.sum(0) if ctx.needs_input_grad[2] else None
-        return grad_x, grad_weight, grad_bias, down.T @ flat, (grad.T @ low).mul_(ctx.scale), None
