@@ -112,3 +112,25 @@ def test_named_layers_alone_are_adapted(tiny_llama: Path) -> None:
 def test_a_name_that_no_layer_has_is_an_error_that_lists_them(tiny_llama: Path) -> None:
     with pytest.raises(ModelError, match=r"no layer is called c_attn\..*q_proj, k_proj, v_proj, o_proj"):
         make_policy(files_of(tiny_llama), Adapter(lora_target_modules=("c_attn",)))
+
+
+def test_layers_that_read_the_same_states_share_the_work(tiny_llama: Path) -> None:
+    found = [layer for name, layer in layers(language_policy(tiny_llama)).items() if ".0.self_attn." in name][:3]
+    x = seen_by(found[0])
+    ours = [layer(x) for layer in found]
+    shared = {out.grad_fn.next_functions[0][0] for out in ours}
+    assert len(shared) == 1
+    for _ in range(2):
+        both = [
+            torch.autograd.grad(sum((out * out).sum() for out in outs), [x, *found[1].lora_A.parameters()])
+            for outs in ([layer(x) for layer in found], [Linear.forward(layer, x) for layer in found])
+        ]
+        for own, other in zip(*both, strict=True):
+            torch.testing.assert_close(own, other, **EXACT)
+
+
+def test_a_layer_out_of_its_plain_state_leaves_the_others_alone(tiny_llama: Path) -> None:
+    found = [layer for name, layer in layers(language_policy(tiny_llama)).items() if ".0.self_attn." in name][:3]
+    found[1].enable_adapters(False)
+    x = seen_by(found[0])
+    assert [lean(layer(x)) for layer in found] == [True, False, True]

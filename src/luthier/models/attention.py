@@ -18,7 +18,7 @@ from transformers import AttentionInterface
 from luthier.data.forest import Segment, rooted
 from luthier.errors import ModelError
 from luthier.models import attention_cpu
-from luthier.models.visible import ancestry, bias, gather, parts
+from luthier.models.visible import Part, ancestry, bias, gather, parts
 
 NAME = "packed"
 """What transformers knows the attention of this module by."""
@@ -100,16 +100,17 @@ def packed_attention(
         key, value = torch.cat([own[None, 0], key], 2), torch.cat([own[None, 1], value], 2)
     if memory is not None:
         memory.record(_layer(module), key, value)
-    own = list(parts(segments, getattr(module, "is_causal", True), sliding_window, key.shape[2] - query.shape[2]))
+    causal = bool(getattr(module, "is_causal", True))
+    seen: list[Part] = list(parts(segments, causal, sliding_window, key.shape[2] - query.shape[2]))
     if attention_cpu.suits(query, value, dropout):
-        return attention_cpu.attend(query, key, value, own, scaling), None
+        return attention_cpu.attend(query, key, value, seen, scaling), None
     outputs = [
         F.scaled_dot_product_attention(
             query[:, :, part.start : part.end], gather(key, part.spans), gather(value, part.spans),
             attn_mask=bias(part, query), is_causal=part.plain and part.causal, dropout_p=dropout, scale=scaling,
             enable_gqa=query.shape[1] != key.shape[1],
         ).transpose(1, 2)
-        for part in own
+        for part in seen
     ]  # fmt: skip
     return torch.cat(outputs, 1), None
 
