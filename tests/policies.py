@@ -254,6 +254,9 @@ def objective_cases() -> dict[str, Case]:
         "together, rows of one part": lambda llama, bert: (
             language_policy(llama), together({"a": Part(build("sft"), 0.3), "b": Part(build("pretrain"))}),
             batch_maker(language_rows(), {TASK: np.zeros(6, np.int64)})),
+        "together, labels beside answers": lambda llama, bert: (
+            class_policy(llama, lora), together({"a": Part(build("sft")), "b": Part(build("classify"), 0.3)}),
+            batch_maker(language_rows(), EXCLUSIVE | {TASK: np.ones(6, np.int64)})),
         "pretrain, full": lambda llama, bert: (
             language_policy(llama, full), build("pretrain"), batch_maker(language_rows())),
         "classify, head on an encoder": lambda llama, bert: (

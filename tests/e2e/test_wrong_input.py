@@ -56,6 +56,12 @@ def chat(**last: object) -> list[dict]:
     return [*CHAT, {"messages": [{"role": "user", "content": "hello there"}, {"role": "assistant", **last}]}]
 
 
+def beside(bench: Bench, given: list[dict], **objective: object) -> str:
+    bench.jsonl(given, "beside.jsonl")
+    both = {"type": "sft", "beside": 0.3, "beside_type": "classify", **objective}
+    return bench.recipe(data=["rows.jsonl", {"path": "beside.jsonl", "split": "beside"}], objective=both)
+
+
 def rows(bench: Bench, given: list[dict], **changes: object) -> str:
     bench.jsonl(given)
     return bench.recipe(**changes)
@@ -137,6 +143,14 @@ CASES: dict[str, tuple[Callable[[Bench], str], tuple[str, ...]]] = {
         ("preference", "`objective: dpo`")),
     "pairs to learn from that are none": (
         lambda b: rows(b, CHAT, objective="dpo"), ("chosen", "rejected")),
+    "labels beside that are none": (lambda b: beside(b, [{"text": f"line {i}"} for i in range(50)]),
+                                    ("beside.jsonl", "rows with labels", "field_label")),
+    "labels beside as text": (lambda b: beside(b, CLASSES, beside_type="pretrain"),
+                              ("beside.jsonl", "plain text", "`objective.beside_type: classify`")),
+    "answers beside": (lambda b: beside(b, CHAT, beside_type="pretrain"), ("beside.jsonl", "plain text", "chat")),
+    "one label beside": (lambda b: beside(b, [row | {"label": "a"} for row in CLASSES]), ("label",)),
+    "too few rows beside": (lambda b: beside(b, CLASSES[:2]), ("beside_test", "`split: beside_validation`")),
+    "a class beside that is none": (lambda b: beside(b, CLASSES, class_weights={"x": 2.0}), ("'x'", "label")),
     "verdicts": (
         lambda b: rows(b, [{"prompt": f"{i}?", "completion": "y", "label": i > 9} for i in range(50)]), ("kto",)),
     "plain text to answer": (

@@ -246,3 +246,14 @@ def test_the_written_file_is_the_page(tmp_path):
     write_report(SHIP, target)
     assert target.read_text(encoding="utf-8") == render_report(SHIP)
     assert [path.name for path in target.parent.iterdir()] == ["report.html"]
+
+
+def test_a_second_objective_has_a_block_of_its_own() -> None:
+    keys = ("metric", "solvers", "base", "tuned", "best_baseline", "delta", "deltas", "samples")
+    second = {"objective": "classify", "weight": 0.3, "labels": ["a", "b"]} | {key: SHIP[key] for key in keys}
+    outline = Outline(render_report(SHIP | {"beside": second}))
+    assert "#beside" in outline.attributes("href")
+    assert "beside" in outline.attributes("id")
+    assert outline.text.count("A second objective on the same weights") == 1
+    assert "2 labels, weight 0.3" in outline.text
+    assert max(Counter(outline.attributes("id")).values()) == 1

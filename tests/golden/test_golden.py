@@ -75,6 +75,7 @@ CASES = {
     "sft, full, held": Case("sft", "llama", "full", 1e-3, way="held"),
     "sft, lora, private": Case("sft", "llama", "lora", 1e-2, way="private"),
     "sft and pretrain, lora": Case("sft", "llama", "lora", 1e-2, way="beside"),
+    "sft and classify, lora": Case("sft", "llama", "lora", 1e-2, way="labels beside"),
     "classify, head": Case("classify", "bert", "head", 1e-1),
     "classify, lora": Case("classify", "bert", "lora", 1e-2),
     "classify, full": Case("classify", "bert", "full", 1e-3),
@@ -92,7 +93,7 @@ CASES = {
 
 def losses(case: Case, model: Path, folder: Path) -> list[float]:
     """The loss at each of the first steps, from the base model on."""
-    labels = {"classify": LABELS, "reward": ("reward",)}.get(case.objective, ())
+    labels = {"classify": LABELS, "reward": ("reward",)}.get(case.objective, LABELS if "labels" in case.way else ())
     adapter = Adapter(type=case.adapter, lora_r=4, lora_alpha=8.0, use_dora=case.use_dora)  # type: ignore[arg-type]
     policy = make_policy(files_of(model), adapter, labels, case.multi_label, seed=1)
     if case.objective == "ppo":
@@ -138,11 +139,20 @@ def beside(policy: Policy, objective: Scoring, stream: Stream) -> Way:
     return Interleaved((stream, other), TASK), both, Seams()
 
 
+def labels_beside(policy: Policy, objective: Scoring, stream: Stream) -> Way:
+    case = Case("classify", "llama", "lora", 0.0)
+    rows = RowsInMemory(rows_of(case))
+    make = packed(rows, MICRO_BATCH_TOKENS, columns_of(case, policy, rows))
+    both = together({"sft": Part(objective), "beside": Part(TABLE["classify"](Objective(), False), 0.3)})
+    return Interleaved((stream, Stream(make, ROWS, 3, STEPS * 3)), TASK), both, Seams()
+
+
 WAYS: dict[str, Callable[[Policy, Scoring, Stream], Way]] = {
     "": lambda policy, objective, stream: (stream, objective, Seams()),
     "held": held,
     "private": private,
     "beside": beside,
+    "labels beside": labels_beside,
 }
 
 

@@ -40,6 +40,39 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         ["`data.1.split` has no effect", "`objective.beside`"],
     ),
     "no text beside": (BASE + "objective: {beside: 0.3}\n", ["`objective.beside` has no effect", "`split: beside`"]),
+    "labels beside without a weight": (
+        BASE + "objective: {beside_type: classify}\n",
+        ["`objective.beside_type` has no effect without `objective.beside`"],
+    ),
+    "test rows beside text": (
+        "base_model: m\ndata: [{path: a}, {path: b, split: beside}, {path: c, split: beside_test}]\n"
+        "objective: {beside: 0.3}\n",
+        ["`data.2.split` has no effect", "`objective.beside_type: classify`"],
+    ),
+    "answers beside labels": (
+        "base_model: m\ndata: [{path: a}, {path: b, split: beside}]\nobjective: {type: classify, beside: 0.3}\n",
+        ["`classify` learns labels", "{type: sft, beside: 0.3, beside_type: classify}"],
+    ),
+    "labels beside pairs": (
+        "base_model: m\ndata: [{path: a}, {path: b, split: beside}]\n"
+        "objective: {type: dpo, beside: 0.3, beside_type: classify}\n",
+        ["`dpo` compares answers", "a run of their own"],
+    ),
+    "labels beside rollouts": (
+        "base_model: m\ndata: [{path: a}, {path: b, split: beside}]\n"
+        "objective: {type: grpo, beside: 0.3, beside_type: classify}\n",
+        ["`grpo` learns from answers it samples itself", "a run of their own"],
+    ),
+    "labels beside private rows": (
+        "base_model: m\ndata: [{path: a}, {path: b, split: beside}]\nprivacy: {target_epsilon: 8}\n"
+        "objective: {type: sft, beside: 0.3, beside_type: classify}\n",
+        ["what is learnt beside private rows would not be private"],
+    ),
+    "the weights of classes that are not learnt": (
+        "base_model: m\ndata: [{path: a}, {path: b, split: beside}]\n"
+        "objective: {type: sft, beside: 0.3, class_weights: balanced}\n",
+        ["`objective.class_weights` has no effect", "`objective: classify`"],
+    ),
     "no teacher": (BASE + "objective: distill\n", ["`objective: distill` needs a teacher"]),
     "a teacher of nothing": (BASE + "objective: {type: sft, teacher: t}\n", ["no effect", "`objective: distill`"]),
     "a mixture of nothing": (

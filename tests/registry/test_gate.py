@@ -161,3 +161,32 @@ def test_the_rows_needed_do_pass_four_times_in_five() -> None:
     error = deviation / math.sqrt(rows)
     passed = sum(rng.gauss(effect, error) - z * error > 0 for _ in range(20_000)) / 20_000
     assert passed == pytest.approx(0.8, abs=0.01)
+
+
+def beside(against: dict[str, Any], **ship: Any) -> Verdict:
+    """The first objective is better; the second stands `against` its one baseline like this."""
+    second = {"metric": "accuracy", "deltas": {"classic": against}}
+    return decide(
+        metric="accuracy", deltas={"base": BETTER}, forgetting={}, ship=Ship(**ship), confidence=0.95, beside=second
+    )
+
+
+@pytest.mark.parametrize("against", [BETTER, UNCERTAIN, delta(-0.1, -0.2, 0.0), delta(0.1, None, None)])
+def test_what_is_learnt_beside_need_not_be_better(against: dict[str, Any]) -> None:
+    assert beside(against).verdict == "ship"
+
+
+def test_what_is_learnt_beside_holds_where_it_is_shown_to_be_worse() -> None:
+    verdict = beside(WORSE)
+    assert verdict.verdict == "hold"
+    assert verdict.reasons[0] == (
+        "Beside it: on accuracy the tuned model is 20.0 points worse than the classic model (n = 100); "
+        "the 95% interval, -30.0 to -10.0, lies below 0."
+    )
+    assert any("`objective.beside`" in line for line in verdict.next)
+    assert beside(WORSE, require="nothing").verdict == "ship"
+
+
+@pytest.mark.parametrize(("margin", "verdict"), [(0.05, "hold"), (0.2, "ship")])
+def test_the_margin_holds_beside_as_well(margin: float, verdict: str) -> None:
+    assert beside(WORSE, require="not_worse", margin=margin).verdict == verdict

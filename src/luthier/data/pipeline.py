@@ -19,14 +19,15 @@ from luthier.data.steps.reject import Reject
 from luthier.data.steps.split import split
 from luthier.data.steps.usable import usable
 from luthier.errors import DataError
+from luthier.recipe import BESIDE
 from luthier.recipe.types import Recipe
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many parts are done, and how many there are."""
 
 SPLITS = ("train", "validation", "test")
-ADDED = ("earlier", "beside")
-"""Splits that are there only where an entry names them: data that was learnt before, text that is learnt as well."""
+ADDED = ("earlier", *BESIDE.values())
+"""Splits that are there only where an entry names them: data that was learnt before, and that of a second objective."""
 TASKS: dict[str, Task] = {
     "chat": "generate",
     "sharegpt": "generate",
@@ -49,6 +50,7 @@ class Need(NamedTuple):
 
 LABELS = "Set `type: classification`, `field_text` and `field_label` on the entry, or `objective: sft`"
 PAIRS = Need("preference", "rows with a chosen and a rejected answer", "For rows with one answer, `objective: sft`")
+TEXTS = Need("text", "plain text", "For rows with labels, `objective.beside_type: classify`; or `type: text`")
 NEEDS = {"classify": Need("classify", "rows with labels", LABELS), "dpo": PAIRS, "reward": PAIRS}
 INSTEAD: dict[Task, str] = {
     "preference": "Write `objective: dpo` or `reward`",
@@ -85,11 +87,29 @@ def prepare(recipe: Recipe, base: Path, progress: Progress | None = None) -> Pre
     steps.append(StepCount.of("leakage", rows_in, leaking))
     _refuse_empty(splits, given, steps)
     notes += _cut(splits, recipe)
+    if recipe.objective.beside_type == "classify":
+        notes += _cut_beside(splits, recipe)
     splits, late = leakage(splits, recipe.curate.leakage)  # added rows that ask what was cut from train
     leaking += late
     steps[-1] = StepCount.of("leakage", rows_in, leaking)
     labels, multi_label, found = check(splits, task)
+    if recipe.objective.beside_type == "classify":
+        labels, multi_label, more = check(_of_second(splits), "classify")
+        found += [f"beside: {note}" for note in more]
     return Prepared(splits, rejects + leaking, sources, steps, notes + found, task, labels, multi_label)
+
+
+def _of_second(splits: Splits) -> Splits:
+    """The splits of the second objective, called as those of the first."""
+    return {name: splits.get(own, []) for name, own in BESIDE.items()}
+
+
+def _cut_beside(splits: Splits, recipe: Recipe) -> list[str]:
+    """As `_cut`, of the second objective."""
+    own = _of_second(splits)
+    notes = _cut(own, recipe, "beside", "beside_")
+    splits.update({name: own[split_name] for split_name, name in BESIDE.items()})
+    return notes
 
 
 def _read(recipe: Recipe, base: Path, tell: Progress) -> list[Source]:
@@ -104,7 +124,7 @@ def _read(recipe: Recipe, base: Path, tell: Progress) -> list[Source]:
 
 def _task(sources: Sequence[Source], recipe: Recipe) -> Task:
     """The one task of all sources. Raises `DataError` where they differ, or the objective needs another."""
-    of_task = [source for source in sources if source.split != "beside"]
+    of_task = [source for source in sources if source.split not in BESIDE.values()]
     first = of_task[0]
     task = TASKS[first.detected]
     other = next((source for source in of_task if TASKS[source.detected] != task), None)
@@ -112,14 +132,22 @@ def _task(sources: Sequence[Source], recipe: Recipe) -> Task:
         what = f"its rows are of type {other.detected}, and those of {first.path} of type {first.detected}"
         raise DataError(what, str(other.path), "Train on them in separate runs, or set `type` if one is read wrongly")
     objective = recipe.objective.type
-    if objective in NEEDS and task != NEEDS[objective].task:
-        what, mend = NEEDS[objective].words, NEEDS[objective].mend
-        raise DataError(f"`{objective}` needs {what}, and these are of type {first.detected} ({first.why})",
-                        str(first.path), mend)  # fmt: skip
+    if objective in NEEDS:
+        _refuse_others(first, NEEDS[objective], objective)
+    for source in sources:
+        if source.split in BESIDE.values():
+            kind = recipe.objective.beside_type
+            _refuse_others(source, NEEDS.get(kind, TEXTS), f"{kind} beside")
     if objective not in NEEDS and task in INSTEAD:
         what = f"its rows are of type {first.detected}, which `{objective}` does not learn from"
         raise DataError(what, str(first.path), INSTEAD[task])
     return task
+
+
+def _refuse_others(source: Source, need: Need, objective: str) -> None:
+    if TASKS[source.detected] != need.task:
+        what = f"`{objective}` needs {need.words}, and these are of type {source.detected} ({source.why})"
+        raise DataError(what, str(source.path), need.mend)
 
 
 def _rows(sources: Sequence[Source], split_name: str) -> list[Example]:
@@ -146,8 +174,8 @@ def _apply(name: str, step: Step, splits: Splits, rejects: list[Reject]) -> Step
     return StepCount.of(name, rows_in, dropped)
 
 
-def _cut(splits: Splits, recipe: Recipe) -> list[str]:
-    """Fill the missing splits from train, in place; a sentence for each."""
+def _cut(splits: Splits, recipe: Recipe, source: str = "train", prefix: str = "") -> list[str]:
+    """Fill the missing splits from train, in place; a sentence for each, with their names in the recipe."""
     wanted = {"test": recipe.splits.test, "validation": recipe.splits.validation}
     shares = {name: share for name, share in wanted.items() if not splits[name]}
     if not shares:
@@ -157,20 +185,21 @@ def _cut(splits: Splits, recipe: Recipe) -> list[str]:
     parts, words = split(splits["train"], shares, recipe.splits.seed)
     splits.update(parts)
     if not all(parts[name] for name, share in shares.items() if share):
-        what = f"{rows} different rows or groups are too few to cut {' and '.join(shares)} from"
-        raise DataError(what, "data", f"Give at least {needed}, or entries with `split: test` and `split: validation`")
-    return [_said(name, share, len(parts[name]), rows, words, recipe) for name, share in shares.items()]
+        what = (
+            f"{rows} different rows or groups are too few to cut {' and '.join(prefix + name for name in shares)} from"
+        )
+        entries = f"entries with `split: {prefix}test` and `split: {prefix}validation`"
+        raise DataError(what, "data", f"Give at least {needed}, or {entries}")
+    taken = {name: f"{len(parts[name])} of {rows} rows" for name in shares}
+    return [_said(prefix, name, share, f"{source} ({taken[name]}", words, recipe) for name, share in shares.items()]
 
 
-def _said(name: str, share: float, taken: int, rows: int, words: str, recipe: Recipe) -> str:
+def _said(prefix: str, name: str, share: float, taken: str, words: str, recipe: Recipe) -> str:
     if not share:
-        return f"no {name} split: none was given, and `splits.{name}` is 0"
+        return f"no {prefix}{name} split: none was given, and `splits.{name}` is 0"
     how = f"stratified by {words}, " if words else ""
     groups = "grouped, " if any(entry.group for entry in recipe.data) else ""
-    return (
-        f"no {name} split given: {share:.0%} cut from train ({taken} of {rows} rows, {how}{groups}"
-        f"seed {recipe.splits.seed})"
-    )
+    return f"no {prefix}{name} split given: {share:.0%} cut from {taken}, {how}{groups}seed {recipe.splits.seed})"
 
 
 def _refuse_empty(splits: Splits, given: Sequence[str], steps: Sequence[StepCount]) -> None:

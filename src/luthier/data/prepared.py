@@ -32,7 +32,8 @@ class StepCount:
 class Prepared:
     """Data ready to be rendered. `splits` has the keys train, validation and test, some perhaps empty.
 
-    `labels` are sorted, over all splits. `notes` are sentences for the user, such as how a split was cut.
+    `task` is that of the first objective. `labels` are sorted, over all splits: those of the second objective where
+    it learns labels. `notes` are sentences for the user, such as how a split was cut.
     """
 
     splits: dict[str, list[Example]]

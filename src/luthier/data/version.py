@@ -23,7 +23,7 @@ from luthier.recipe.types import Recipe
 from luthier.store import Home
 from luthier.store.files import write_json
 
-SPLITS = ("train", "validation", "test", "earlier", "beside")
+SPLITS = ("train", "validation", "test", "earlier", "beside", "beside_validation", "beside_test")
 CACHE = "datasets"
 
 

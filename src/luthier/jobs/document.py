@@ -12,6 +12,7 @@ from luthier.evaluate.failures import breakdown, slices
 from luthier.evaluate.paired import best_baseline, compare
 from luthier.evaluate.scores import Scores
 from luthier.jobs.judge import Found, values
+from luthier.jobs.second import PREFIX, second
 from luthier.jobs.workbench import Work
 from luthier.registry.gate import decide
 from luthier.store import runs
@@ -46,11 +47,26 @@ def _differences(tuned: Scores, baseline: Scores, metrics: Sequence[str], confid
     return {metric: asdict(compare(tuned, baseline, metric, confidence)) for metric in both}
 
 
-def verdict_part(work: Work, scores: Mapping[str, Any], forgetting: Mapping[str, Any]) -> dict[str, Any]:
+def second_part(work: Work, found: Mapping[str, Found]) -> dict[str, Any]:
+    """What the second objective is, and what `scores_part` says of it."""
+    settings = work.recipe.objective
+    about = {"objective": settings.beside_type, "weight": settings.beside, "labels": work.plan.labels}
+    return about | scores_part(second(work), found)
+
+
+def tuned_scores(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What the tuned model was measured to reach, with the metrics of both objectives."""
+    own, beside = document.get("tuned", {}), document.get("beside", {}).get("tuned", {})
+    return own | {PREFIX + name: estimate for name, estimate in beside.items()}
+
+
+def verdict_part(
+    work: Work, scores: Mapping[str, Any], forgetting: Mapping[str, Any], beside: Mapping[str, Any] = {}
+) -> dict[str, Any]:
     """The gate's decision, its reasons, and what to do next."""
     verdict = decide(
         metric=scores["metric"], deltas=scores["deltas"], forgetting=forgetting, ship=work.recipe.ship,
-        confidence=work.recipe.evaluate.confidence,
+        confidence=work.recipe.evaluate.confidence, beside=beside,
     )  # fmt: skip
     return {"verdict": verdict.verdict, "reasons": verdict.reasons, "next": verdict.next}
 
@@ -73,10 +89,10 @@ def fit_part(work: Work, fitted: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def curves(work: Work) -> dict[str, list[list[float]]]:
-    """Metrics by step: those of `CURVES`, and each validation metric."""
+    """Metrics by step: those of `CURVES`, each validation metric, and those of each of two objectives."""
     found: dict[str, list[list[float]]] = {}
     for step, name, value in runs.metrics(work.home, work.plan.run_id):
-        if name in CURVES or name.startswith("validation_"):
+        if name in CURVES or name.startswith("validation_") or "/" in name:
             found.setdefault("train_loss" if name == "loss" else name, []).append([step, value])
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,18 @@ from luthier.engine.budget import forecast
 from luthier.errors import DataError, ModelError
 from luthier.evaluate.classic import NotApplicable
 from luthier.evaluate.scorers import score
+from luthier.evaluate.scores import Scores
 from luthier.jobs.judge import answers_of, test_rows, values
 from luthier.jobs.machine import machine_facts
 from luthier.jobs.prepare import data_facts, model_facts, renderer_of
 from luthier.jobs.reporting import Reporter, Stages
 from luthier.jobs.rows import render_split, rendering_of
 from luthier.jobs.run import task_of
+from luthier.jobs.second import PREFIX, is_tested, second
 from luthier.jobs.workbench import Work
 from luthier.jobs.workspace import RunPlan, read_plan
 from luthier.models.locate import locate
-from luthier.recipe import PAIRED, DataEntry, Facts, Objective, Recipe
+from luthier.recipe import BESIDE, PAIRED, DataEntry, Facts, Objective, Recipe
 from luthier.registry import versions
 from luthier.store import Home, runs
 
@@ -46,18 +48,37 @@ def evaluate(model: str, data: Path, home: Home, reporter: Reporter) -> dict[str
         if plan is not None and (rows.task == "preference") != (plan.settings.objective.type in PAIRED):
             raise DataError(f"the rows are of another kind than those of the model's `{plan.settings.objective.type}`",
                             str(data), "Give rows as it was trained on")  # fmt: skip
-        work = _work(home, plan, asked, folder, rows, stages)
+        work = _work(home, plan, asked, folder, _by_objective(rows, plan), stages)
+    found = {PREFIX if own is not work else "": _scored(own, model, plan is not None, stages) for own in _views(work)}
+    level = work.recipe.evaluate.confidence
+    return {"model": model, "data": str(data), "rows": sum(len(scores.samples) for scores in found.values()),
+            "confidence": level, "notes": [note for scores in found.values() for note in scores.notes],
+            "scores": {prefix + metric: estimate for prefix, scores in found.items()
+                       for metric, estimate in values(scores, scores.metrics, level).items()},
+            "seconds": time.perf_counter() - start,
+            "samples": [asdict(sample) for scores in found.values() for sample in scores.samples]}  # fmt: skip
+
+
+def _views(work: Work) -> list[Work]:
+    """The run as each objective that has test rows sees it."""
+    return [work] * bool(work.rows.get("test")) + [second(work)] * is_tested(work)
+
+
+def _scored(work: Work, model: str, is_tuned: bool, stages: Stages) -> Scores:
     tests = test_rows(work)
     with stages.stage("evaluate") as progress:
-        answers = answers_of(work, "base" if plan is None else "tuned", tests, progress)
+        answers = answers_of(work, "tuned" if is_tuned else "base", tests, progress)
     if isinstance(answers, NotApplicable):
         raise ModelError(f"the model cannot answer these rows: {answers.reason}", model)
-    settings = work.recipe.evaluate
-    scores = score(work.plan.task, tests, answers, settings.metrics, solver=model)
-    return {"model": model, "data": str(data), "rows": len(tests), "confidence": settings.confidence,
-            "notes": list(scores.notes), "scores": values(scores, scores.metrics, settings.confidence),
-            "seconds": time.perf_counter() - start,
-            "samples": [asdict(sample) for sample in scores.samples]}  # fmt: skip
+    return score(work.plan.task, tests, answers, work.recipe.evaluate.metrics, solver=model)
+
+
+def _by_objective(rows: Prepared, plan: RunPlan | None) -> Prepared:
+    """The rows, in the splits of the objective that answers them: a second one answers all that have labels."""
+    own = None if plan is None else plan.settings.objective
+    if own is None or not own.beside or own.beside_type != "classify" or rows.task != "classify":
+        return rows
+    return replace(rows, splits={"test": [], BESIDE["test"]: rows.splits["test"]})
 
 
 def _rows(data: Path) -> Prepared:
@@ -102,22 +123,25 @@ def _tuned(model: str, home: Home) -> tuple[RunPlan, Path] | None:
 def _work(home: Home, plan: RunPlan | None, asked: Recipe, folder: Path, found: Prepared, stages: Stages) -> Work:
     recipe = asked if plan is None else plan.settings
     files = locate(recipe.base_model, home.cache("models"), stages.note, recipe.load_in_4bit)
-    renderer, cache, tests = renderer_of(files, recipe), home.cache("rendered"), found.splits["test"]
-    rendered = {"test": render_split(renderer, tests, cache, rendering_of(recipe, None), stages.note)}
+    renderer, cache = renderer_of(files, recipe), home.cache("rendered")
+    asked_of = ["test", BESIDE["test"]] if recipe.objective.beside else ["test"]
+    rendered = {
+        name: render_split(renderer, found.splits[name], cache, rendering_of(recipe, None, name), stages.note)
+        for name in asked_of
+        if found.splits.get(name)
+    }
     if plan is None:
         plan = _plain_plan(
             recipe, Facts(model_facts(files, recipe), data_facts(recipe, found, rendered, renderer), machine_facts())
         )
-    rows = {"test": [tests[i] for i in rendered["test"].examples]}
+    rows = {name: [found.splits[name][i] for i in part.examples] for name, part in rendered.items()}
     if plan.dataset_version:
-        rows["train"] = version.read(home, plan.dataset_version, "train")
+        rows |= {name: version.read(home, plan.dataset_version, name) for name in ("train", BESIDE["train"])}
     return Work(home, plan, plan.settings, folder, files, rows, rendered, stages)
 
 
 def _plain_plan(recipe: Recipe, facts: Facts) -> RunPlan:
     """How an untrained model is asked: every row is a test row, so `auto` is filled as if they were for training."""
-    from dataclasses import replace
-
     facts = replace(
         facts,
         data=replace(facts.data, rows={"train": facts.data.rows["test"], "test": facts.data.rows["test"]}),

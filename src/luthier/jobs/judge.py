@@ -31,10 +31,13 @@ FROM_COUNTS = ("classic", "majority")
 """Baselines without a language model."""
 
 
-def judge(work: Work) -> dict[str, Found]:
-    """Scores of each baseline the recipe names and of the tuned model; one that does not fit says why."""
+def judge(work: Work, prefix: str = "") -> dict[str, Found]:
+    """Scores of each baseline the recipe names and of the tuned model; one that does not fit says why.
+
+    They are kept in the run's folder under the solver's name, with `prefix` before it.
+    """
     solvers = {name: (lambda name=name: _solve(work, name)) for name in (*work.recipe.evaluate.baselines, "tuned")}
-    return {name: _kept(work.folder / "scores" / f"{name}.jsonl", solve) for name, solve in solvers.items()}
+    return {name: _kept(work.folder / "scores" / f"{prefix}{name}.jsonl", solve) for name, solve in solvers.items()}
 
 
 def _kept(path: Path, solve: Callable[[], Found]) -> Found:

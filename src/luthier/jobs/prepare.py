@@ -29,7 +29,7 @@ from luthier.models.families import WITHOUT_PREFIX, enters, packs, width_and_dep
 from luthier.models.kept_states import STATES, are_kept, states_key
 from luthier.models.locate import ModelFiles, locate
 from luthier.models.weights import module_names, weight_files
-from luthier.recipe import HEADED, ON_POLICY, DataFacts, Facts, ModelFacts, Reason, Recipe, Resolved, rows_each
+from luthier.recipe import BESIDE, HEADED, ON_POLICY, DataFacts, Facts, ModelFacts, Reason, Recipe, Resolved, rows_each
 from luthier.store import Home
 
 Note = Callable[[str], None]
@@ -172,7 +172,8 @@ def data_facts(recipe: Recipe, data: Prepared, rendered: dict[str, Rendered], re
     lengths = np.concatenate([part.lengths for part in rendered.values()])
     train = rendered.get("train")
     trained = 0.0 if train is None else float(np.count_nonzero(train.weights)) / max(1, len(train))
-    answers = [a for rows in data.splits.values() for a in map(Example.answer, rows) if a is not None]
+    own = [rows for name, rows in data.splits.items() if name not in BESIDE.values()]
+    answers = [a for rows in own for a in map(Example.answer, rows) if a is not None]
     longest = [] if recipe.objective.type in HEADED else sorted(set(answers), key=len)[-20:]
     return DataFacts(
         task=data.task, rows={name: len(rows) for name, rows in data.splits.items()}, labels=len(data.labels),

@@ -12,7 +12,7 @@ from luthier.data.example import Example
 from luthier.data.pairs import as_rows, rejoin
 from luthier.data.render import Renderer, render_cached
 from luthier.data.rendered import Rendered
-from luthier.recipe import ON_POLICY, PAIRED, Recipe
+from luthier.recipe import BESIDE, ON_POLICY, PAIRED, Recipe
 
 SECONDS_BETWEEN_NOTES = 2
 
@@ -30,8 +30,8 @@ class Rendering:
 def rendering_of(recipe: Recipe, sequence_len: int | None, split: str = "train") -> Rendering:
     """The recipe's settings for a split, with rows of any length where `sequence_len` is None."""
     train = recipe.train
-    if split == "beside":
-        return Rendering(sequence_len, train.truncation, "all", "pretrain")
+    if split in BESIDE.values():
+        return Rendering(sequence_len, train.truncation, "all", recipe.objective.beside_type)
     return Rendering(sequence_len, train.truncation, train.train_on, form_of(recipe))
 
 

@@ -83,7 +83,11 @@ def _plan(ready: Ready, row: RunRow, dataset: str, only_fit: bool) -> RunPlan:
 
 def outputs(ready: Ready) -> list[str]:
     """The names of the head's outputs: the labels, or the one of a reward model; none where there is no head."""
-    return {"classify": list(ready.data.labels), "reward": ["reward"]}.get(ready.recipe.objective.type, [])
+    objective = ready.recipe.objective
+    if objective.type == "reward":
+        return ["reward"]
+    classified = "classify" in (objective.type, objective.beside and objective.beside_type)
+    return list(ready.data.labels) if classified else []
 
 
 def task_of(recipe: recipes.Recipe) -> str:

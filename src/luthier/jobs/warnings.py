@@ -30,6 +30,9 @@ def warnings(ready: Ready, part: dict[str, Any]) -> list[str]:
     tests = part["splits"].get("test", 0)
     if tests < SMALL_TEST:
         told.append(f"the test split has {tests} rows; under {SMALL_TEST}, only large differences can be shown")
+    beside = part["splits"].get("beside_test", SMALL_TEST)
+    if beside < SMALL_TEST:
+        told.append(f"the test split beside has {beside} rows; under {SMALL_TEST}, only large differences can be shown")
     cut, empty = part["coverage"]["truncated"], part["coverage"]["zero_coverage"]
     if cut:
         told.append(f"{cut} rows are longer than train.sequence_len and will be cut")

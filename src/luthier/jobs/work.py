@@ -18,6 +18,7 @@ from luthier.jobs.prepare import renderer_of
 from luthier.jobs.reporting import Reporter, Stages, Timeline
 from luthier.jobs.retention import forgetting
 from luthier.jobs.rows import render_split, rendering_of
+from luthier.jobs.second import PREFIX, is_tested, second
 from luthier.jobs.workbench import Work
 from luthier.jobs.workspace import DOCUMENT, TIMELINE, read_plan
 from luthier.models.locate import locate
@@ -102,8 +103,9 @@ def _judged(work: Work, fitted: dict[str, Any]) -> dict[str, Any]:
     """Evaluate, decide and register; leaves `document.json`."""
     found = {} if work.plan.only_fit else judge(work)
     scores = parts.scores_part(work, found) if found else {}
+    beside = parts.second_part(work, judge(second(work), PREFIX)) if found and is_tested(work) else {}
     lost = forgetting(work) if found else {}
-    verdict = parts.verdict_part(work, scores, lost) if found else {}
+    verdict = parts.verdict_part(work, scores, lost, beside) if found else {}
     with work.stages.stage("register"):
         adapter = work.folder / "adapter"
         lineage = {
@@ -114,8 +116,8 @@ def _judged(work: Work, fitted: dict[str, Any]) -> dict[str, Any]:
             "not_merged": not_merged(adapter),
         }  # fmt: skip
         done = {
-            **parts.about_part(work), **parts.fit_part(work, fitted), **scores, "forgetting": lost, **verdict,
-            "lineage": lineage, "warnings": work.plan.warnings, "hardest": hardest(work),
+            **parts.about_part(work), **parts.fit_part(work, fitted), **scores, "beside": beside, "forgetting": lost,
+            **verdict, "lineage": lineage, "warnings": work.plan.warnings, "hardest": hardest(work),
             "report": str(parts.report_path(work)), "status": "succeeded",
         }  # fmt: skip
         _register(work, done)
@@ -127,7 +129,7 @@ def _register(work: Work, done: dict[str, Any]) -> None:
     model = versions.register(
         work.home, name=str(work.recipe.name), run_id=work.plan.run_id, adapter_folder=work.folder / "adapter",
         base={"name": work.files.name, "sha256": work.files.sha256}, recipe_sha256=work.plan.identity,
-        dataset_version=work.plan.dataset_version, scores=done.get("tuned", {}), card=card.write_card(done),
+        dataset_version=work.plan.dataset_version, scores=parts.tuned_scores(done), card=card.write_card(done),
         lineage=done["lineage"],
     )  # fmt: skip
     done["model"] = model.ref

@@ -1,5 +1,6 @@
 """What a run is: typed recipes, read from YAML, checked, and resolved against facts."""
 
+from luthier.recipe.beside import BESIDE
 from luthier.recipe.facts import DataFacts, Facts, Glimpse, MachineFacts, ModelFacts
 from luthier.recipe.load import Loaded, from_mapping, load, resolve_paths
 from luthier.recipe.methods import (
@@ -17,7 +18,7 @@ from luthier.recipe.plain import diff, dump_yaml, fingerprint
 from luthier.recipe.propose import propose
 from luthier.recipe.reference import reference
 from luthier.recipe.resolve import Reason, Resolved, default_name, resolve
-from luthier.recipe.rules import check
+from luthier.recipe.rules import MEASURED, check
 from luthier.recipe.types import (
     Adapter,
     Curate,
@@ -35,6 +36,7 @@ from luthier.recipe.units import format_memory, parse_memory, parse_time
 
 __all__ = [
     "Adapter",
+    "BESIDE",
     "Curate",
     "DataEntry",
     "DataFacts",
@@ -43,6 +45,7 @@ __all__ = [
     "Glimpse",
     "HEADED",
     "Loaded",
+    "MEASURED",
     "Machine",
     "MachineFacts",
     "ModelFacts",

@@ -45,6 +45,11 @@ class Fault:
     mend: str = ""
 
 
+def no_effect(key: Key, needs: str) -> Fault:
+    """A key that nothing reads without what it `needs`."""
+    return Fault(key, f"`{dotted(key)}` has no effect without {needs}", "Leave it out, or change the other")
+
+
 def refuse(faults: Sequence[Fault], where: str, places: Mapping[Key, str]) -> NoReturn:
     """Raise one RecipeError that tells the first few faults, each with its place (`line 7`) if known."""
     if len(faults) == 1:

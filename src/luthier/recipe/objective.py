@@ -18,9 +18,10 @@ class Objective(Part):
     pairs; `grpo`: sampled answers by what they earn beside others to a prompt; `ppo`: sampled answers by what they earn
     above a learnt value."""
     class_weights: Literal["none", "balanced"] | dict[str, Above0] = "none"
-    """`classify` only: weight of each class; `balanced` is n / (classes × n of the class)."""
+    """`classify` only, also beside: weight of each class; `balanced` is n / (classes × n of the class)."""
     label_smoothing: Fraction = 0.0
-    """`classify`: probability mass spread over all classes; `dpo`: how likely a pair is to be the wrong way round."""
+    """`classify`, also beside: probability mass spread over all classes; `dpo`: how likely a pair is to be the wrong
+    way round."""
     beta: Above0 = 0.1
     """`dpo` only: how dear it is to drift from the policy at step 0; the smaller, the further it goes."""
     teacher: Text | None = None
@@ -37,8 +38,11 @@ class Objective(Part):
     once and kept on disk, and the teacher need not be loaded again. By default, the whole vocabulary of a live one."""
 
     beside: AtLeast0 = 0.0
-    """Where text is learnt: how much the plain text of data entries with `split: beside` counts as a second objective,
-    learnt whole as by `pretrain`."""
+    """Where text is learnt: how much a second objective counts in each step, whose rows are the data entries with
+    `split: beside`."""
+    beside_type: Literal["pretrain", "classify"] = "pretrain"
+    """What the second objective is. `pretrain`: plain text, learnt whole; `classify`: rows with labels, by a head on
+    the same trunk, measured on the rows with `split: beside_test`."""
     reward: Text = "exact_match"
     """`grpo`, `ppo`: what an answer earns: `exact_match`, `json_match`, `module:function` or `file.py:function`."""
     num_generations: Positive = 8

@@ -53,7 +53,20 @@ def resolve(recipe: Recipe, facts: Facts) -> Resolved:
             part = getattr(recipe, section).model_copy(update={name: value})
             recipe = recipe.model_copy(update={section: part})
             reasons.append(Reason(key, list(value) if isinstance(value, tuple) else value, why))
+    if recipe.objective.beside:
+        reasons.append(_beside(recipe, facts.data))
     return Resolved(recipe, tuple(reasons))
+
+
+def _beside(recipe: Recipe, data: DataFacts) -> Reason:
+    """What is learnt beside the rows, and how much of it in a step."""
+    rows, own = data.rows["train"], data.rows["beside"]
+    size = max(1, round(int(recipe.train.batch_size) * own / rows))
+    what = f"{own:,} rows with {data.labels} labels" if data.labels else f"{own:,} texts"
+    each = f"{size} beside {recipe.train.batch_size} in each step, whose loss counts {recipe.objective.beside:g} times"
+    return Reason(
+        "objective.beside_type", recipe.objective.beside_type, f"{what} beside the {rows:,} train rows: {each}"
+    )
 
 
 def default_name(recipe: Recipe) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import get_args
 
-from luthier.recipe.accepts import Key, dotted, fields
+from luthier.recipe.accepts import Key, fields
+from luthier.recipe.beside import contradictions_beside
 from luthier.recipe.faults import Fault, refuse
+from luthier.recipe.faults import no_effect as _no_effect
 from luthier.recipe.foreign import VALUES
 from luthier.recipe.methods import HEADED, METHODS, ON_POLICY
 from luthier.recipe.types import Adapter, Objective, Recipe, Train
@@ -26,6 +28,7 @@ def contradictions(recipe: Recipe) -> Iterator[Fault]:
     yield from _adapter(recipe)
     yield from _method(recipe)
     yield from _earlier(recipe)
+    yield from contradictions_beside(recipe, TEXT)
     yield from _privacy(recipe)
     yield from _budget(recipe)
     yield from _evaluation(recipe)
@@ -71,8 +74,9 @@ def _method(recipe: Recipe) -> Iterator[Fault]:
             f"`adapter: {adapter}` does not learn `objective: {objective}`",
             f"Adapters that do are {', '.join(f'`{kind}`' for kind in known)}",
         )
+    learnt = {objective, recipe.objective.beside_type} if recipe.objective.beside else {objective}
     for name in _changed(recipe.objective):
-        if objective not in USED_BY[name]:
+        if not learnt & set(USED_BY[name]):
             yield _no_effect(("objective", name), " or ".join(f"`objective: {kind}`" for kind in USED_BY[name]))
     if objective == "distill":
         yield from _teacher(recipe.objective)
@@ -126,11 +130,6 @@ def _earlier(recipe: Recipe) -> Iterator[Fault]:
             yield Fault(("train", name), f"`train.{name}` needs earlier data", "Add an entry with `split: earlier`")
         if recipe.objective.type not in TEXT:
             yield _no_effect(("train", name), "`objective: sft` or `pretrain`")
-    text = [index for index, entry in enumerate(recipe.data) if entry.split == "beside"]
-    if bool(text) != bool(recipe.objective.beside):
-        key = ("data", text[0], "split") if text else ("objective", "beside")
-        needs = "`objective.beside`, its weight," if text else "a data entry with `split: beside`"
-        yield _no_effect(key, needs)
     if given and not used:
         yield _no_effect(("data", given[0], "split"), "`train.replay` or `train.ewc_lambda`")
 
@@ -153,9 +152,6 @@ def _privacy(recipe: Recipe) -> Iterator[Fault]:
     if objective.class_weights == "balanced":
         yield Fault(("objective", "class_weights"), "`balanced` counts the private rows",
                     "Write the weight of each class, or leave it out")  # fmt: skip
-    if objective.beside:
-        yield Fault(("objective", "beside"), "text that is learnt beside private rows would not be private",
-                    "Leave it or `privacy` out, or give it as rows")  # fmt: skip
     for name in ("replay", "ewc_lambda"):
         if getattr(recipe.train, name):
             yield Fault(("train", name), f"earlier rows count more than once in `train.{name}`, which is not private",
@@ -212,11 +208,10 @@ TEXT = ("sft", "pretrain", "distill")
 PRIVATE = ("sft", "pretrain", "classify", "distill")
 """Objectives in which each row has a loss of its own."""
 USED_BY: dict[str, tuple[str, ...]] = {
-    "type": get_args(Objective.model_fields["type"].annotation),
+    **dict.fromkeys(("type", "beside", "beside_type"), get_args(Objective.model_fields["type"].annotation)),
     "class_weights": ("classify",),
     "label_smoothing": ("classify", "dpo"),
     "beta": ("dpo",),
-    "beside": TEXT,
     **dict.fromkeys(("teacher", "divergence", "jsd_beta", "top_k"), ("distill",)),
     "temperature": ("distill", "grpo", "ppo"),
     **dict.fromkeys(("loss_type", "scale_rewards"), ("grpo",)),
@@ -281,10 +276,6 @@ def _changed(section: Part) -> list[str]:
     """The names of the settings that are not the vetted ones."""
     vetted = type(section)()
     return [name for name in fields(type(section)) if getattr(section, name) != getattr(vetted, name)]
-
-
-def _no_effect(key: Key, needs: str) -> Fault:
-    return Fault(key, f"`{dotted(key)}` has no effect without {needs}", "Leave it out, or change the other")
 
 
 def _not_measured(key: Key, metric: str, objective: str, allowed: tuple[str, ...]) -> Fault:

@@ -39,9 +39,11 @@ class DataEntry(Part):
     """A file, a folder, or `hub:owner/name`; relative paths are taken from the recipe's folder."""
     type: DataType = "auto"
     """The format of the rows; `auto` detects it from the first rows and says so."""
-    split: Literal["train", "validation", "test", "earlier", "beside"] = "train"
+    split: Literal["train", "validation", "test", "earlier", "beside", "beside_validation", "beside_test"] = "train"
     """Which split the rows belong to; what is missing is cut from `train`. `earlier`: data that was learnt before this
-    run, for `train.replay` and `train.ewc_lambda`; `beside`: plain text to learn as well, for `objective.beside`."""
+    run, for `train.replay` and `train.ewc_lambda`; `beside`: the rows of the second objective, `objective.beside`;
+    `beside_validation`, `beside_test`: those by which its classes are measured; what is missing is cut from `beside`.
+    """
     weight: Above0 = 1.0
     """How much each row of this source counts in the loss."""
     group: Text | None = None

@@ -9,6 +9,9 @@ from typing import Any
 
 POWER = 0.8
 FAR = 20  # that many times the present rows is more than anybody labels
+BESIDE_WORSE = (
+    "What is learnt beside is worse than that: raise `objective.beside`, train longer, or train it in a run of its own."
+)
 
 
 def advise_task(baseline: str, delta: Mapping[str, Any], floor: float, confidence: float) -> list[str]:

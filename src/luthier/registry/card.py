@@ -30,6 +30,7 @@ def write_card(document: Document) -> str:
         _verdict(document),
         _scores(document),
         _differences(document),
+        _beside(document),
         _forgetting(document),
         _data(document),
         _merge(document),
@@ -95,6 +96,18 @@ def _differences(document: Document) -> str:
         return ""
     note = "This model minus each alternative, paired on the same test rows; above 0, this model is better."
     return _section("Differences", note, _table(["against", "metric", "difference", _level(document), "p"], rows))
+
+
+def _beside(document: Document) -> str:
+    """The sections of scores and differences of the second objective, under names of their own."""
+    own = _part(document, "beside")
+    parts = [_scores(document | own), _differences(document | own)] if own else []
+    titles = ("## Scores", "## Differences")
+    return "\n\n".join(
+        text.replace(title, f"{title} of what is learnt beside (`{own.get('objective')}`)", 1)
+        for title, text in zip(titles, parts, strict=False)
+        if text
+    )
 
 
 def _forgetting(document: Document) -> str:

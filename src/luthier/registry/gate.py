@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from luthier.recipe.types import Ship
-from luthier.registry.advice import advise_forgetting, advise_task
+from luthier.registry.advice import BESIDE_WORSE, advise_forgetting, advise_task
 from luthier.registry.numbers import change, interval, level, number
 
 Deltas = Mapping[str, Mapping[str, Any]]
@@ -35,8 +35,9 @@ class Finding:
 
 
 def decide(
-    *, metric: str, deltas: Deltas, forgetting: Mapping[str, Mapping[str, Any]], ship: Ship, confidence: float
-) -> Verdict:
+    *, metric: str, deltas: Deltas, forgetting: Mapping[str, Mapping[str, Any]], ship: Ship, confidence: float,
+    beside: Mapping[str, Any] = {},
+) -> Verdict:  # fmt: skip
     """Decide on `metric`, from the `deltas` and `forgetting` entries of a run document.
 
     `deltas[baseline][metric]` is `{value, low, high, n}`, the paired difference to that baseline, positive
@@ -47,6 +48,9 @@ def decide(
     `forgetting[check]` is `{delta, low, high, margin, n}`, tuned minus base: a share of questions, or, for
     `text_nll`, nats per token, which exp(x) - 1 turns into the relative increase of perplexity. The worst end
     of the interval must lie within the margin (non-inferiority).
+
+    `beside` has the `metric` and `deltas` of a second objective, which need not be better: it fails where it is shown
+    to be worse than a baseline, that is, where `high` lies below 0 (or below minus `ship.margin`).
     """
     entries = {name: found[metric] for name, found in deltas.items() if metric in found}
     strongest_first = sorted(entries, key=lambda name: number(entries[name], "value", missing=-math.inf))
@@ -55,6 +59,10 @@ def decide(
         reason = f"No baseline was measured on {metric}, so there is nothing to be better than."
         findings = [Finding(False, reason, ["Measure at least one baseline: `evaluate.baselines: [base]`."])]
     findings += [_kept(name, check, confidence) for name, check in forgetting.items()]
+    findings += [
+        _beside(name, found[beside["metric"]], beside["metric"], ship, confidence)
+        for name, found in beside.get("deltas", {}).items()
+    ]
     unmeasured = [] if forgetting else ["What the model forgot was not measured."]
     if ship.require == "nothing":
         first = "The recipe requires nothing (`ship.require: nothing`): the version ships whatever was measured."
@@ -68,7 +76,7 @@ def decide(
 
 def _against(name: str, delta: Mapping[str, Any], metric: str, ship: Ship, confidence: float) -> Finding:
     rival = NAMES.get(name, name)
-    floor = -ship.margin if ship.require == "not_worse" else 0.0
+    floor = _floor(ship)
     value, low, high = (number(delta, key) for key in ("value", "low", "high"))
     if not (math.isfinite(value) and math.isfinite(low)):
         reason = f"The difference to {rival} on {metric} has no interval, so it shows nothing."
@@ -81,6 +89,18 @@ def _against(name: str, delta: Mapping[str, Any], metric: str, ship: Ship, confi
         f"{'better' if value >= 0 else 'worse'} than {rival} (n = {delta.get('n', 'unknown')}); {told}."
     )
     return Finding(passes, reason, [] if passes else advise_task(name, delta, floor, confidence))
+
+
+def _beside(name: str, delta: Mapping[str, Any], metric: str, ship: Ship, confidence: float) -> Finding:
+    """The second objective against a baseline: its interval must reach the floor, and need not lie above it."""
+    told = _against(name, delta, metric, ship, confidence)
+    floor, high = _floor(ship), number(delta, "high")
+    passes = told.passes or not math.isfinite(high) or high >= floor
+    return Finding(passes, f"Beside it: {told.reason[0].lower()}{told.reason[1:]}", [] if passes else [BESIDE_WORSE])
+
+
+def _floor(ship: Ship) -> float:
+    return -ship.margin if ship.require == "not_worse" else 0.0
 
 
 def _lies(low: float, high: float, floor: float, bound: str) -> str:

@@ -10,7 +10,12 @@ from luthier.data.steps.reject import Reject
 from luthier.errors import DataError
 
 STEP = "leakage"
-GUARDED = (("validation", ("test",)), *((name, ("test", "validation")) for name in ("train", "earlier", "beside")))
+HELD_OUT = ("test", "validation", "beside_test", "beside_validation")
+GUARDED = (
+    ("validation", ("test",)),
+    ("beside_validation", ("beside_test",)),
+    *((name, HELD_OUT) for name in ("train", "earlier", "beside")),
+)
 """Which split loses a row, and to which: a test row always stays."""
 
 
@@ -26,7 +31,7 @@ def leakage(
     rejects: list[Reject] = []
     for loser, keepers in GUARDED:
         for keeper in keepers:
-            held = {input_key(example): example.row_id for example in clean[keeper]}
+            held = {input_key(example): example.row_id for example in clean.get(keeper, ())}
             found = [(example, held.get(input_key(example))) for example in clean.get(loser, ())] if held else []
             dropped = [(example, other) for example, other in found if other is not None]
             if dropped and action == "error":

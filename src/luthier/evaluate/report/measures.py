@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from luthier.evaluate.report.numbers import DASH, fixed, plain_tick, share
@@ -127,9 +127,15 @@ MEASURES = {
 
 
 def measure(name: str) -> Measure:
-    """How a metric is written; one that is not in the table is a plain number under its own name."""
+    """How a metric is written; one that is not in the table is a plain number under its own name.
+
+    Where two objectives are learnt, names begin with theirs: `beside/accuracy`.
+    """
     if name in MEASURES:
         return MEASURES[name]
+    objective, slash, own = name.rpartition("/")
+    if slash:
+        return replace(measure(own), name=name, title=f"{measure(own).title} ({objective})")
     title = name.replace("_", " ").strip().capitalize().replace("nll", "NLL")
     unit: Literal["score", "nats"] = "nats" if "nll" in name or "loss" in name else "score"
     return Measure(name, title, unit, f"reaches {title} {{value}} on {{n}} held-out items")

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from luthier.evaluate.report.answers import answers
+from luthier.evaluate.report.beside import beside
 from luthier.evaluate.report.comparison import comparison, slices
 from luthier.evaluate.report.data import data
 from luthier.evaluate.report.forgetting import forgetting
@@ -54,6 +55,7 @@ def render_report(document: Document) -> str:
         comparison=comparison(document),
         slices=slices(document),
         answers=answers(document),
+        beside=beside(document),
         forgetting=forgetting(document),
         learning=learning(document),
         data=data(document),

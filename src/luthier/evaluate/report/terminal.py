@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from luthier.evaluate.report.beside import of_second
 from luthier.evaluate.report.charts import Scale
 from luthier.evaluate.report.forest import Row, spanning
 from luthier.evaluate.report.forgetting import TITLES, change, standing
@@ -101,6 +102,8 @@ def _labelled(document: Document) -> Iterable[tuple[str, list[str]]]:
         [f"{solver_name(name)}: {why}" for name, why in part(document, "skipped_baselines").items()],
     )
     yield "Difference", [_difference(document)]
+    if part(document, "beside"):
+        yield "Beside", [_beside(of_second(document))]
     yield "Forgetting", _forgetting(document)
     if document.get("verdict") != "ship":
         yield (
@@ -123,6 +126,13 @@ def _difference(document: Document) -> str:
     rival = solver_phrase(str(delta.get("against") or document.get("best_baseline") or "the best baseline"))
     change = f"{kind.points(delta['value'])}{unit} {kind.change_interval(delta)}"
     return f"{change} against {rival}, {p_value(delta.get('p'))}"
+
+
+def _beside(document: Document) -> str:
+    """Value and difference of the second objective."""
+    name = str(document.get("metric"))
+    estimate, kind = solvers(document).get("tuned", {}).get(name, {}), measure(name)
+    return f"{kind.title} {kind.show(estimate.get('value'))}, {_difference(document)}"
 
 
 def _forgetting(document: Document) -> list[str]:

@@ -34,7 +34,7 @@ def feed_of(work: Work, policy: Policy) -> Feed:
     """The feed of the run's objective, with what else the recipe asks of its steps."""
     feed = TABLE[work.recipe.objective.type](work, policy)
     if work.recipe.objective.beside:
-        feed = beside(work, policy, feed)
+        feed = beside(work, policy, feed, TABLE[work.recipe.objective.beside_type])
     if work.recipe.train.ewc_lambda:
         feed = held(work, policy, feed)
     return feed if work.plan.privacy is None else private(work, feed)
