@@ -192,3 +192,31 @@ def test_progress_is_told(tmp_path: Path) -> None:
     recipe = Recipe.model_validate({"base_model": "any", "data": "a.jsonl"})
     prepare(recipe, tmp_path, lambda *state: told.append(state))
     assert told == [("reading a.jsonl", 0, 1), ("usable", 0, 3), ("length", 1, 3), ("deduplicate", 2, 3)]
+
+
+BESIDE = {"type": "sft", "beside": 0.3, "beside_type": "classify"}
+
+
+def test_the_splits_of_a_second_objective_are_cut_from_its_own_rows(run) -> None:
+    files = {"a.jsonl": asked(40), "b.jsonl": labelled(40) + labelled(40, "y")}
+    prepared = run(files, [entry("a.jsonl"), entry("b.jsonl", "beside")], objective=BESIDE)
+    found = sizes(prepared)
+    assert (found["beside"], found["beside_validation"], found["beside_test"]) == (60, 8, 12)
+    assert (
+        "no beside_validation split given: 10% cut from beside (8 of 80 rows, stratified by label, seed 0)"
+        in prepared.notes
+    )
+    assert (prepared.task, prepared.labels) == ("generate", ("x", "y"))
+
+
+def test_what_either_objective_is_tested_on_is_learnt_by_neither(run) -> None:
+    rows = labelled(40) + labelled(40, "y")
+    held = [{"prompt": "x 3", "completion": "what is held out beside"}]
+    files = {"a.jsonl": asked(40) + held, "b.jsonl": rows, "c.jsonl": rows[:10], "t.jsonl": asked(5, start=100)}
+    files["t.jsonl"].append({"prompt": "y 7", "completion": "what is held out"})
+    data = [entry("a.jsonl"), entry("t.jsonl", "test"), entry("b.jsonl", "beside"), entry("c.jsonl", "beside_test")]
+    prepared = run(files, data, objective=BESIDE)
+    assert prepared.steps[-1].dropped == {
+        "same input as a row of beside_test": 11, "same input as a row of test": 1,
+    }  # fmt: skip
+    assert not {"x 3", "y 7"} & {row.question() for name in ("train", "beside") for row in prepared.splits[name]}

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from luthier.evaluate.report.measures import measure
 from luthier.evaluate.report.terminal import terminal_summary
 
 HERE = Path(__file__).parent
@@ -76,3 +77,13 @@ def test_names_cannot_steer_the_terminal():
     assert "\x1b" not in text
     assert "\x07" not in text
     assert "[red]plain[/red]" in text
+
+
+@pytest.mark.parametrize("name", NAMES[:2])
+def test_a_second_objective_has_a_line_of_its_own(name):
+    own = DOCUMENTS[name]
+    second = {key: own[key] for key in ("metric", "solvers", "base", "tuned", "best_baseline", "delta", "deltas")}
+    text = printed(own | {"beside": second | {"objective": "classify"}})
+    (line,) = [line for line in text.splitlines() if line.startswith("Beside")]
+    assert line.removeprefix("Beside").strip().startswith(measure(own["metric"]).title)
+    assert len(text.splitlines()) <= 25

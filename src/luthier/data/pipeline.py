@@ -107,7 +107,7 @@ def _of_second(splits: Splits) -> Splits:
 def _cut_beside(splits: Splits, recipe: Recipe) -> list[str]:
     """As `_cut`, of the second objective."""
     own = _of_second(splits)
-    notes = _cut(own, recipe, "beside", "beside_")
+    notes = _cut(own, recipe, "beside_")
     splits.update({name: own[split_name] for split_name, name in BESIDE.items()})
     return notes
 
@@ -174,8 +174,8 @@ def _apply(name: str, step: Step, splits: Splits, rejects: list[Reject]) -> Step
     return StepCount.of(name, rows_in, dropped)
 
 
-def _cut(splits: Splits, recipe: Recipe, source: str = "train", prefix: str = "") -> list[str]:
-    """Fill the missing splits from train, in place; a sentence for each, with their names in the recipe."""
+def _cut(splits: Splits, recipe: Recipe, prefix: str = "") -> list[str]:
+    """Fill the missing splits from train, in place; a sentence for each. Recipes have `prefix` before their names."""
     wanted = {"test": recipe.splits.test, "validation": recipe.splits.validation}
     shares = {name: share for name, share in wanted.items() if not splits[name]}
     if not shares:
@@ -185,13 +185,12 @@ def _cut(splits: Splits, recipe: Recipe, source: str = "train", prefix: str = ""
     parts, words = split(splits["train"], shares, recipe.splits.seed)
     splits.update(parts)
     if not all(parts[name] for name, share in shares.items() if share):
-        what = (
-            f"{rows} different rows or groups are too few to cut {' and '.join(prefix + name for name in shares)} from"
-        )
+        missing = " and ".join(prefix + name for name in shares)
+        what = f"{rows} different rows or groups are too few to cut {missing} from"
         entries = f"entries with `split: {prefix}test` and `split: {prefix}validation`"
         raise DataError(what, "data", f"Give at least {needed}, or {entries}")
     taken = {name: f"{len(parts[name])} of {rows} rows" for name in shares}
-    return [_said(prefix, name, share, f"{source} ({taken[name]}", words, recipe) for name, share in shares.items()]
+    return [_said(prefix, name, share, taken[name], words, recipe) for name, share in shares.items()]
 
 
 def _said(prefix: str, name: str, share: float, taken: str, words: str, recipe: Recipe) -> str:
@@ -199,7 +198,9 @@ def _said(prefix: str, name: str, share: float, taken: str, words: str, recipe: 
         return f"no {prefix}{name} split: none was given, and `splits.{name}` is 0"
     how = f"stratified by {words}, " if words else ""
     groups = "grouped, " if any(entry.group for entry in recipe.data) else ""
-    return f"no {prefix}{name} split given: {share:.0%} cut from {taken}, {how}{groups}seed {recipe.splits.seed})"
+    source = prefix.removesuffix("_") or "train"
+    cut = f"no {prefix}{name} split given: {share:.0%} cut from {source}"
+    return f"{cut} ({taken}, {how}{groups}seed {recipe.splits.seed})"
 
 
 def _refuse_empty(splits: Splits, given: Sequence[str], steps: Sequence[StepCount]) -> None:

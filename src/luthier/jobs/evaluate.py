@@ -130,6 +130,8 @@ def _work(home: Home, plan: RunPlan | None, asked: Recipe, folder: Path, found: 
         for name in asked_of
         if found.splits.get(name)
     }
+    if not rendered:
+        raise DataError("there are no test rows", asked.data[0].path, "Give a data file, or a recipe that has some")
     if plan is None:
         plan = _plain_plan(
             recipe, Facts(model_facts(files, recipe), data_facts(recipe, found, rendered, renderer), machine_facts())
