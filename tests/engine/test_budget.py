@@ -135,10 +135,39 @@ def test_the_weights_that_are_trained_are_counted(adapter: Any, weights: int) ->
     assert trained_parameters(recipe, FACTS) == weights
 
 
-def test_a_base_of_four_bits_takes_an_eighth_but_for_its_embeddings() -> None:
-    whole, packed = (foretold(load_in_4bit=packed, machine={"threads": 1}, **FIXED) for packed in (False, True))
-    saved = (4 - 0.516) * (134_515_008 - 49152 * 576)
-    assert whole.peak_memory_bytes - packed.peak_memory_bytes == pytest.approx(saved, rel=1e-3)
+@pytest.mark.parametrize(
+    ("way", "held"),
+    [
+        ({"load_in_4bit": True}, 0.516),
+        ({"load_in_8bit": True}, 1.01),
+        ({"machine": {"threads": 1, "stream_base": True}}, 0),
+    ],
+)
+def test_a_base_in_fewer_bits_or_on_disk_takes_less_but_for_its_embeddings(way: dict[str, Any], held: float) -> None:
+    plain = {"machine": {"threads": 1}}
+    whole, lean = foretold(**plain, **FIXED), foretold(**{**plain, **way}, **FIXED)
+    tokens = (whole.micro_batch_tokens - lean.micro_batch_tokens) * 4 * 30 * 34 * 576
+    saved = (4 - held) * (134_515_008 - 49152 * 576)
+    assert whole.peak_memory_bytes - lean.peak_memory_bytes == pytest.approx(saved + tokens, rel=1e-3)
+
+
+def test_a_base_of_fewer_bits_has_few_tokens_under_way() -> None:
+    short, long = (foretold(data(longest_tokens=n), load_in_4bit=True, machine={"threads": 2}) for n in (200, 1500))
+    assert (short.lanes, short.micro_batch_tokens, short.tokens_under_way) == (2, 256, 512)
+    assert (long.lanes, long.micro_batch_tokens, long.tokens_under_way) == (2, 1500, 1500)
+    assert long.peak_memory_bytes - short.peak_memory_bytes == pytest.approx((1500 - 512) * 4 * 30 * 34 * 576, rel=1e-3)
+    assert foretold().tokens_under_way is None
+
+
+def test_a_base_larger_than_memory_stays_in_its_files_and_is_read_for_one_micro_batch_at_a_time() -> None:
+    recipe = from_mapping({"base_model": "m", "data": "d.jsonl", "machine": {"memory": "500MB", "threads": 4}})
+    found = resolve(recipe, FACTS)
+    assert found.recipe.machine.stream_base is True
+    why = {reason.key: reason.why for reason in found.reasons}["machine.stream_base"]
+    assert why.startswith("the base takes 0.5 GB in memory, and machine.memory allows 0.5 GB; its linear layers stay")
+    assert forecast(found.recipe, FACTS).lanes == 1
+    for way in ({"load_in_4bit": True}, {"adapter": "full"}):
+        assert resolve(from_mapping(recipe.to_plain() | way), FACTS).recipe.machine.stream_base is False
 
 
 def test_the_price_is_that_of_the_hours() -> None:

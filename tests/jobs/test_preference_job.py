@@ -95,8 +95,8 @@ def test_the_policy_at_step_0_is_asked_once_for_all_runs_on_the_same_pairs(tiny_
 def test_a_base_in_four_bits_has_a_reference_of_its_own(tiny_llama: Path, tmp_path: Path) -> None:
     work = pair_work(tmp_path, tiny_llama, home=Home(tmp_path / "home"))
     policy = make_policy(work.files, work.recipe.adapter, seed=0)
-    for load_in_4bit in (False, True):
-        reference(replace(work, files=replace(work.files, load_in_4bit=load_in_4bit)), policy, "train")
+    for number_format in ("float32", "nf4"):
+        reference(replace(work, files=replace(work.files, number_format=number_format)), policy, "train")
     assert len(list(work.home.cache("references").iterdir())) == 2
 
 

@@ -41,7 +41,7 @@ NF4 = torch.tensor([
 
 @pytest.fixture
 def files(tiny_llama: Path) -> ModelFiles:
-    return replace(files_of(tiny_llama), load_in_4bit=True)
+    return replace(files_of(tiny_llama), number_format="nf4")
 
 
 def trained(files: ModelFiles) -> Policy:
@@ -56,8 +56,8 @@ def linear(model: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("model", ["tiny_llama", "tiny_bert"])
 def test_linear_layers_and_no_others_have_four_bits(model: str, request: pytest.FixtureRequest) -> None:
     plain = files_of(request.getfixturevalue(model))
-    packed = load_base(replace(plain, load_in_4bit=True)).wrapped
-    rounded = load_base(replace(plain, load_in_4bit=True), dequantised=True).wrapped
+    packed = load_base(replace(plain, number_format="nf4")).wrapped
+    rounded = load_base(replace(plain, number_format="nf4"), dequantised=True).wrapped
     untouched = load_base(plain).wrapped
     for name, module in linear(packed).items():
         kept, held, was = name == "lm_head", linear(rounded)[name].weight, linear(untouched)[name].weight
@@ -68,7 +68,7 @@ def test_linear_layers_and_no_others_have_four_bits(model: str, request: pytest.
             blocks, scale = held.reshape(-1, 64), was.reshape(-1, 64).abs().amax(1, keepdim=True)
             assert float((blocks / scale)[..., None].sub(NF4).abs().amin(-1).max()) < 0.01  # the scale is rounded, too
     batch = pack(language_rows(90))
-    first, second = Policy(**vars(load_base(plain))), load_base(replace(plain, load_in_4bit=True))
+    first, second = Policy(**vars(load_base(plain))), load_base(replace(plain, number_format="nf4"))
     with first.evaluating(), second.evaluating():
         assert 0.01 < distance(first.hidden(batch), second.hidden(batch)) < 0.5
 
@@ -116,7 +116,7 @@ def test_evaluating_computes_what_training_computes(files: ModelFiles) -> None:
 def test_what_is_saved_is_plain_lora_and_comes_back_on_four_bits(files: ModelFiles, tmp_path: Path) -> None:
     policy, batch = trained(files), pack(language_rows())
     save_policy(policy, tmp_path, files)
-    again = load_policy(replace(files, load_in_4bit=False), tmp_path)
+    again = load_policy(replace(files, number_format="float32"), tmp_path)
     with policy.evaluating(), again.evaluating():
         assert torch.equal(again.logprobs(batch), policy.logprobs(batch))
     plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(files.folder), str(tmp_path))
@@ -141,7 +141,7 @@ def test_merging_is_onto_the_values_of_four_bits(files: ModelFiles, tmp_path: Pa
 
 @needs_bitsandbytes
 def test_a_classifier_on_four_bits(tiny_bert: Path, tmp_path: Path) -> None:
-    files = replace(files_of(tiny_bert), load_in_4bit=True)
+    files = replace(files_of(tiny_bert), number_format="nf4")
     policy = make_policy(files, LORA, LABELS, seed=1)
     save_policy(policy, tmp_path, files)
     again, batch = load_policy(files, tmp_path), pack(language_rows(90))
@@ -152,9 +152,9 @@ def test_a_classifier_on_four_bits(tiny_bert: Path, tmp_path: Path) -> None:
 def test_without_bitsandbytes_the_extra_is_named(tiny_llama: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("luthier.models.extras.find_spec", lambda name: None)
     with pytest.raises(ModelError, match=r"bitsandbytes, which is not installed.*luthier\[bnb\]"):
-        locate(str(tiny_llama), tmp_path, load_in_4bit=True)
+        locate(str(tiny_llama), tmp_path, number_format="nf4")
 
 
 def test_features_of_rounded_weights_have_a_key_of_their_own(files: ModelFiles) -> None:
-    assert files.weights_key != replace(files, load_in_4bit=False).weights_key == files.sha256
+    assert files.weights_key != replace(files, number_format="float32").weights_key == files.sha256
     assert np.char.startswith(files.weights_key, files.sha256)

@@ -80,7 +80,8 @@ def test_the_adapter_names_its_base_and_no_path_of_its_loading(tiny_llama: Path,
         "owner/tiny"
     )
     about = json.loads((tmp_path / "adapter" / "luthier.json").read_text())
-    assert about == {"base_model": "owner/tiny", "base_sha256": files.sha256, "kind": "decoder", "load_in_4bit": False}
+    assert about == {"base_model": "owner/tiny", "base_sha256": files.sha256, "kind": "decoder",
+                     "load_in_4bit": False, "load_in_8bit": False}  # fmt: skip
     told = [path for path in (tmp_path / "adapter").iterdir() if path.suffix in {".json", ".md"}]
     assert not [path.name for path in told if str(tiny_llama.parent) in path.read_text()]
     assert not (tmp_path / "adapter" / "README.md").exists()

@@ -125,6 +125,19 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         BASE + "load_in_4bit: true\nadapter: ia3\n",
         ["line 3", "`load_in_4bit` needs `adapter: lora`"],
     ),
+    "eight bits and another adapter": (
+        BASE + "load_in_8bit: true\nadapter: ia3\n",
+        ["line 3", "`load_in_8bit` needs `adapter: lora`"],
+    ),
+    "four bits and eight": (BASE + "load_in_4bit: true\nload_in_8bit: true\n", ["line 4", "exclude each other"]),
+    "a streamed base that is trained": (
+        BASE + "adapter: full\nmachine: {stream_base: true}\n",
+        ["line 4", "`machine.stream_base` needs `adapter: lora`"],
+    ),
+    "a streamed base of four bits": (
+        BASE + "load_in_4bit: true\nmachine: {stream_base: true}\n",
+        ["`machine.stream_base` needs", "load_in_4bit"],
+    ),
     "four bits with DoRA": (BASE + "load_in_4bit: true\nadapter: {use_dora: true}\n", ["exclude each other"]),
     "label smoothing of text": (
         BASE + "objective: {label_smoothing: 0.1}\n",

@@ -15,10 +15,12 @@ EFFICIENCY = {"cpu": 0.55, "cuda": 0.35}
 """The share of the measured matrix-multiplication speed that a fit reaches."""
 BEST_MICRO_BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
 """Where speed stops growing with the micro-batch, and the cache begins to suffer."""
+LEAN_MICRO_BATCH_TOKENS = 256
+"""Those on a CPU where the base is held in fewer bits: hardly slower, and a quarter of the states."""
 PROCESS_BYTES = 600e6
 """Python with torch and transformers loaded."""
-FOUR_BITS = 0.516
-"""Bytes of a weight in NF4: half a byte, and one for the scale of every 64."""
+WEIGHT_BYTES = {"float32": 4.0, "nf4": 0.516, "int8": 1.01}
+"""Of a weight of a linear layer: half a byte, and one for the scale of every 64; a byte, and four for that of a row."""
 HEAD_CHUNK_TOKENS = 256
 HEAD_CHUNKS = {"classify": 0, "reward": 0, "distill": 8}
 """Chunks of logits of HEAD_CHUNK_TOKENS that a lane holds at once; 2 where an objective is not listed."""
@@ -50,6 +52,8 @@ class Forecast:
     """Micro-batches that are worked on side by side."""
     frozen_blocks: int = 0
     """Blocks below the first trained one whose output is computed once; 0 where all run at every step."""
+    tokens_under_way: int | None = None
+    """With how many tokens in all; None: with as many as they have."""
 
 
 def forecast(recipe: Recipe, facts: Facts) -> Forecast:
@@ -70,9 +74,13 @@ def forecast(recipe: Recipe, facts: Facts) -> Forecast:
     seconds = operations / (facts.machine.gemm_gflops * 1e9 * EFFICIENCY[facts.machine.device])
     budget = micro_batch_tokens(recipe, facts)
     side = lanes(recipe, facts)
-    peak = fixed_bytes(recipe, facts) + max(side * lane_bytes(recipe, facts, budget), decoding_bytes(recipe, facts))
+    most = tokens_under_way(recipe, facts)
+    working = side * lane_bytes(recipe, facts, budget)
+    if most is not None:
+        working -= token_bytes(recipe, facts) * max(0, side * budget - most)
+    peak = fixed_bytes(recipe, facts) + max(working, decoding_bytes(recipe, facts))
     cost = seconds / 3600 * recipe.machine.price_per_hour
-    return Forecast(steps, tokens, seconds, int(peak), budget, cost, side, blocks)
+    return Forecast(steps, tokens, seconds, int(peak), budget, cost, side, blocks, most)
 
 
 def row_operations(recipe: Recipe, facts: Facts) -> float:
@@ -134,19 +142,31 @@ def micro_batch_tokens(recipe: Recipe, facts: Facts) -> int:
     """Tokens of a micro-batch: the fastest size, or what memory allows, but never less than the longest example."""
     room = _room(recipe, facts) / lanes(recipe, facts) - lane_bytes(recipe, facts, 0)
     fits = int(room / token_bytes(recipe, facts))
-    return max(_longest(recipe, facts), min(BEST_MICRO_BATCH_TOKENS[facts.machine.device], fits))
+    best = BEST_MICRO_BATCH_TOKENS[facts.machine.device]
+    if recipe.number_format != "float32":
+        best = min(best, LEAN_MICRO_BATCH_TOKENS) if facts.machine.device == "cpu" else best
+    return max(_longest(recipe, facts), min(best, fits))
 
 
 def lanes(recipe: Recipe, facts: Facts) -> int:
     """Micro-batches side by side: one a core, if each has enough to do and memory allows.
 
-    One where nothing but a head is trained, and where dropout draws from the one random state.
+    One where nothing but a head is trained, where dropout draws from the one random state, and where weights are read
+    from their files for each.
     """
-    if facts.machine.device != "cpu" or recipe.adapter.type == "head" or recipe.adapter.lora_dropout:
+    alone = recipe.adapter.type == "head" or recipe.adapter.lora_dropout or recipe.machine.stream_base is True
+    if facts.machine.device != "cpu" or alone:
         return 1
     fits = int(_room(recipe, facts) / lane_bytes(recipe, facts, _longest(recipe, facts)))
     worth = int(recipe.train.batch_size) * computed_tokens(recipe, facts)[0] / LANE_TOKENS
     return max(1, min(int(recipe.machine.threads), int(recipe.train.batch_size), fits, int(worth)))
+
+
+def tokens_under_way(recipe: Recipe, facts: Facts) -> int | None:
+    """Where the base is held in fewer bits, a long row has no other micro-batch beside it."""
+    if facts.machine.device != "cpu" or recipe.number_format == "float32":
+        return None
+    return max(_longest(recipe, facts), lanes(recipe, facts) * LEAN_MICRO_BATCH_TOKENS)
 
 
 def lane_bytes(recipe: Recipe, facts: Facts, tokens: int) -> float:
@@ -161,9 +181,9 @@ def fixed_bytes(recipe: Recipe, facts: Facts) -> float:
     """Weights, the summed gradient, AdamW's two moments, and where it is needed a copy of what is trained."""
     model = facts.model
     weights = 4.0 * (model.num_parameters + _live_teacher(recipe, facts))
-    if recipe.load_in_4bit:
-        table = model.vocab_size * model.hidden_size
-        weights -= (4.0 - FOUR_BITS) * (model.num_parameters - table)
+    table = model.vocab_size * model.hidden_size
+    held = 0.0 if recipe.machine.stream_base is True else WEIGHT_BYTES[recipe.number_format]
+    weights -= (4.0 - held) * (model.num_parameters - table)
     trained = 3 + (recipe.objective.kl_coef > 0)
     return PROCESS_BYTES + weights + 4 * trained * trained_parameters(recipe, facts)
 

@@ -24,17 +24,19 @@ MEMORY = "memory"
 
 
 class Plan:
-    """The optimizer, its schedule, the number of steps, and how many micro-batches are worked on side by side.
+    """The optimizer, its schedule, the number of steps, and how many micro-batches are worked on side by side, with how
+    many tokens in all.
 
     AdamW (Loshchilov and Hutter 2017, arXiv:1711.05101); weight decay on matrices only. `settings` must be resolved:
     its learning rate is a number. `parameters` are those that require gradients, by name.
     """
 
     def __init__(
-        self, settings: Train, parameters: dict[str, nn.Parameter], steps: int, lanes: int = 1, seams: Seams = Seams()
-    ) -> None:
+        self, settings: Train, parameters: dict[str, nn.Parameter], steps: int, lanes: int = 1, seams: Seams = Seams(),
+        tokens_under_way: float = math.inf,
+    ) -> None:  # fmt: skip
         self.settings, self.parameters, self.steps, self.lanes = settings, parameters, steps, lanes
-        self.seams = seams
+        self.seams, self.tokens_under_way = seams, tokens_under_way
         matrices = [p for p in parameters.values() if p.ndim > 1]
         vectors = [p for p in parameters.values() if p.ndim <= 1]
         groups = [
@@ -58,7 +60,8 @@ class Plan:
         def gradient(batch: Batch) -> tuple[Scored, Gradients]:
             return self.seams.gradient(policy, objective, batch, units, self.parameters)
 
-        for scored, gradients in side_by_side(gradient, batches, self.lanes):
+        sizes = [len(batch.ids_T) for batch in batches]
+        for scored, gradients in side_by_side(gradient, batches, self.lanes, sizes, self.tokens_under_way):
             for parameter, own in zip(self.parameters.values(), gradients, strict=True):
                 if own is not None:
                     parameter.grad = own.clone() if parameter.grad is None else parameter.grad.add_(own)

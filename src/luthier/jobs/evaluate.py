@@ -122,7 +122,8 @@ def _tuned(model: str, home: Home) -> tuple[RunPlan, Path] | None:
 
 def _work(home: Home, plan: RunPlan | None, asked: Recipe, folder: Path, found: Prepared, stages: Stages) -> Work:
     recipe = asked if plan is None else plan.settings
-    files = locate(recipe.base_model, home.cache("models"), stages.note, recipe.load_in_4bit)
+    files = locate(recipe.base_model, home.cache("models"), stages.note, recipe.number_format,
+                   recipe.machine.stream_base is True)  # fmt: skip
     renderer, cache = renderer_of(files, recipe), home.cache("rendered")
     asked_of = ["test", BESIDE["test"]] if recipe.objective.beside else ["test"]
     rendered = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import time
 from collections.abc import Callable
@@ -43,7 +44,8 @@ def fit(work: Work, look: Callable[[], str | None]) -> dict[str, Any]:
     feed = feed_of(work, policy)
     steps = total_steps(recipe, len(work.rows["train"]))
     seams = feed.seams.and_those_of(adapter_seams(policy, recipe.adapter, steps))
-    optimisation = Plan(recipe.train, policy.trainable(), steps, int(plan.forecast["lanes"]), seams)
+    under_way = plan.forecast.get("tokens_under_way") or math.inf
+    optimisation = Plan(recipe.train, policy.trainable(), steps, int(plan.forecast["lanes"]), seams, under_way)
     memory = Checkpoints(work.folder / "checkpoints", int(recipe.train.save_steps))
     if newest(memory.folder, "step") is None:
         feed.begin()

@@ -64,7 +64,7 @@ def get_ready(recipe_path: Path, overrides: Sequence[str], home: Home, note: Not
 
 def make_ready(source: Recipe, base: Path, home: Home, note: Note) -> Ready:
     """As `get_ready`, from a recipe in hand."""
-    files = locate(source.base_model, home.cache("models"), note, source.load_in_4bit)
+    files = locate(source.base_model, home.cache("models"), note, source.number_format)
     data = prepare(source, base)
     check_names(source, files, data.labels)
     if source.objective.type in ON_POLICY:

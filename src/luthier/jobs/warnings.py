@@ -8,6 +8,7 @@ from luthier.jobs.prepare import Ready
 from luthier.models.families import packs
 from luthier.recipe import parse_memory
 
+BITS = {"nf4": "four bits (NF4)", "int8": "eight bits"}
 SMALL_TEST = 100
 """Test rows under which only large differences can be shown."""
 
@@ -49,9 +50,9 @@ def warnings(ready: Ready, part: dict[str, Any]) -> list[str]:
         told.append(
             f"the base's weights come from a {ready.files.quantised} file: its quality is that of the quantised model"
         )
-    if ready.files.load_in_4bit:
-        told.append("the base is quantised to four bits (NF4) when it is loaded; what is measured, of the base and of "
-                    "the tuned model, is measured on these weights")  # fmt: skip
+    if ready.files.number_format != "float32":
+        told.append(f"the base is quantised to {BITS[ready.files.number_format]} before it is used; what is measured, "
+                    "of the base and of the tuned model, is measured on these weights")  # fmt: skip
     family = str(ready.files.config["model_type"])
     if not packs(family):
         told.append(

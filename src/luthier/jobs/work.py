@@ -83,7 +83,8 @@ def open_work(home: Home, run_id: str, stages: Stages) -> Work:
     plan = read_plan(folder)
     recipe = plan.settings
     with stages.stage("open"):
-        files = locate(recipe.base_model, home.cache("models"), stages.note, recipe.load_in_4bit)
+        files = locate(recipe.base_model, home.cache("models"), stages.note, recipe.number_format,
+                       recipe.machine.stream_base is True)  # fmt: skip
         renderer, cache = renderer_of(files, recipe), home.cache("rendered")
         rows, rendered = {}, {}
         for split in version.SPLITS:
@@ -110,7 +111,8 @@ def _judged(work: Work, fitted: dict[str, Any]) -> dict[str, Any]:
         adapter = work.folder / "adapter"
         lineage = {
             "base_model": work.files.name, "base_sha256": work.files.sha256, "base_licence": work.files.licence,
-            "base_quantised": work.files.quantised, "load_in_4bit": work.files.load_in_4bit,
+            "base_quantised": work.files.quantised, "load_in_4bit": work.recipe.load_in_4bit,
+            "load_in_8bit": work.recipe.load_in_8bit,
             "dataset_version": work.plan.dataset_version,
             "merge_logit_difference": merge_difference(work.files, adapter, work.rendered["train"]),
             "not_merged": not_merged(adapter),

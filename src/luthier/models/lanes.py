@@ -7,9 +7,11 @@ of all where another process takes a core away; threads with a batch of their ow
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
+from itertools import repeat
+from math import inf
 from typing import TypeVar
 
 import torch
@@ -18,24 +20,38 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def side_by_side(work: Callable[[Item], Result], items: Sequence[Item], lanes: int) -> Iterator[Result]:
+def side_by_side(
+    work: Callable[[Item], Result], items: Sequence[Item], lanes: int, sizes: Sequence[int] = (), room: float = inf
+) -> Iterator[Result]:
     """`work(item)` for each item, in order, `lanes` at a time; the lanes divide this thread's cores among them.
 
     A lane that is done goes on with the next item while an earlier one is still under way, but never more than one
     ahead, so that few results wait. A single item runs in this thread, on all its cores. Gradient mode is each
     thread's own: `work` must switch it off itself where it does not want gradients.
+
+    Items whose `sizes` add up to more than `room` do not run at the same time; one that has no room beside any other
+    runs in this thread.
     """
     if lanes == 1 or len(items) == 1:
         yield from map(work, items)
         return
     pool = _pool(lanes, max(1, torch.get_num_threads() // lanes))
-    under_way: deque[Future[Result]] = deque()
-    for item in items:
-        under_way.append(pool.submit(work, item))
-        if len(under_way) > lanes:
-            yield under_way.popleft().result()
+    under_way: deque[tuple[Future[Result], int]] = deque()
+    smallest = min(sizes, default=0)
+    for item, size in zip(items, sizes or repeat(0, len(items)), strict=True):
+        alone = size + smallest > room
+        while under_way and (alone or len(under_way) > lanes or _running(under_way) + size > room):
+            yield under_way.popleft()[0].result()
+        if alone:
+            yield work(item)
+        else:
+            under_way.append((pool.submit(work, item), size))
     while under_way:
-        yield under_way.popleft().result()
+        yield under_way.popleft()[0].result()
+
+
+def _running(under_way: Iterable[tuple[Future[Result], int]]) -> int:
+    return sum(size for future, size in under_way if not future.done())
 
 
 def lanes_for(device: torch.device) -> int:

@@ -20,11 +20,16 @@ GATED = ("gate_proj", "up_proj", "down_proj", "act_fn")
 
 def make_lean(model: nn.Module) -> None:
     """Give the layers of `model` that are of these two kinds the lean forward."""
+    gated: dict[tuple[type, type], bool] = {}
     for module in model.modules():
         if hasattr(module, "variance_epsilon") and _normalises(module):
             module.forward = LeanNorm(module)  # type: ignore[method-assign, assignment]
-        elif all(hasattr(module, name) for name in GATED) and _gates(module):
-            module.forward = LeanGate(module)  # type: ignore[method-assign, assignment]
+        elif all(hasattr(module, name) for name in GATED):
+            kind = type(module), type(module.act_fn)
+            if kind not in gated:  # its weights may have to be read from a file
+                gated[kind] = _gates(module)
+            if gated[kind]:
+                module.forward = LeanGate(module)  # type: ignore[method-assign, assignment]
 
 
 class LeanNorm:

@@ -9,20 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import init_empty_weights
 from torch import nn
-from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from luthier.errors import ModelError
-from luthier.models import attention, four_bit
+from luthier.models import attention
 from luthier.models.adapt.table import ADD, load_adapter, save_adapter
 from luthier.models.families import ENCODERS, packs
 from luthier.models.heads import Head, HeadConfig
 from luthier.models.lean import make_lean
 from luthier.models.locate import ModelFiles
 from luthier.models.losses_fused import Finish
+from luthier.models.packed import packed_model
 from luthier.models.padded import Padded
 from luthier.models.policy import Policy, position_offset
+from luthier.models.streamed import stream
+from luthier.models.weights import places, weight_files
 from luthier.recipe.types import Adapter
 
 transformers_logging.disable_progress_bar()
@@ -33,9 +37,14 @@ FULL = "model.safetensors"
 def load_base(files: ModelFiles, device: str = "cpu", dequantised: bool = False) -> Policy:
     """The untouched base model in float32, frozen, with attention over packed segments.
 
-    Where `files` ask for weights of four bits, `dequantised` gives float32 layers of the same values.
+    Where `files` ask for weights of fewer bits, `dequantised` gives float32 layers of the same values.
     """
-    return _read(files.folder, files, device, dequantised)
+    make = _Make(files.folder, files)
+    if files.streamed and not dequantised:
+        return _policy(stream(make.empty(), places(weight_files(files.folder)), device), files.kind)
+    if files.number_format == "float32":
+        return _read(files.folder, files, device)
+    return _policy(packed_model(files, make.empty, make.whole, device, dequantised), files.kind)
 
 
 POOLED_FAMILIES = ENCODERS - {"deberta", "deberta-v2", "distilbert", "electra", "eurobert", "modernbert"}
@@ -78,12 +87,12 @@ def save_policy(policy: Policy, folder: Path, files: ModelFiles) -> None:
     if policy.head is not None:
         policy.head.save(folder)  # type: ignore[operator]
     about = {"base_model": files.name, "base_sha256": files.sha256, "kind": files.kind,
-             "load_in_4bit": files.load_in_4bit}  # fmt: skip
+             "load_in_4bit": files.number_format == "nf4", "load_in_8bit": files.number_format == "int8"}  # fmt: skip
     (folder / "luthier.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
 
 
 def load_policy(files: ModelFiles, folder: Path, device: str = "cpu", dequantised: bool = False) -> Policy:
-    """The base with what lies in `folder` on it, frozen; in four bits if it was trained so, unless `dequantised`.
+    """The base with what lies in `folder` on it, frozen; in as few bits as it was trained, unless `dequantised`.
 
     Raises ModelError where it was trained on another base.
     """
@@ -107,34 +116,46 @@ def trained_on(files: ModelFiles, folder: Path) -> ModelFiles:
             f"the adapter was trained on {about['base_model']} with weights {about['base_sha256'][:12]}, "
             f"but the base found has {files.sha256[:12]}", where=str(folder), mend="Use the base it was trained on.",
         )  # fmt: skip
-    return replace(files, load_in_4bit=about["load_in_4bit"])
+    four, eight = about["load_in_4bit"], about.get("load_in_8bit", False)
+    return replace(files, number_format="nf4" if four else "int8" if eight else "float32")
 
 
-def _read(folder: Path, files: ModelFiles, device: str, dequantised: bool = False) -> Policy:
-    attention.register()
-    kind: Any = AutoModelForCausalLM if files.kind == "decoder" else AutoModel
-    family = str(files.config["model_type"])
-    options: dict[str, Any] = {"add_pooling_layer": False} if family in POOLED_FAMILIES else {}
-    options["attn_implementation"] = attention.NAME if packs(family) else None
-    packed = files.load_in_4bit and not dequantised
-    dtype = "auto" if packed else torch.float32
-    level = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # the pooling layer that is left out is no news
-    try:
-        model = kind.from_pretrained(str(folder), dtype=dtype, local_files_only=True, use_safetensors=True, **options)
-    finally:
-        transformers_logging.set_verbosity(level)
-    if packed:
-        four_bit.pack_linear(model, device)
-    elif files.load_in_4bit:
-        four_bit.round_to_4bit(model)
-    make_lean(model)
-    return _policy(model.to(device), files.kind)
+def _read(folder: Path, files: ModelFiles, device: str) -> Policy:
+    return _policy(_Make(folder, files).whole(torch.float32).to(device), files.kind)
+
+
+class _Make:
+    """A transformers model of the class and with the attention that this family needs."""
+
+    def __init__(self, folder: Path, files: ModelFiles) -> None:
+        attention.register()
+        self.folder = folder
+        self.kind: Any = AutoModelForCausalLM if files.kind == "decoder" else AutoModel
+        family = str(files.config["model_type"])
+        self.options: dict[str, Any] = {"add_pooling_layer": False} if family in POOLED_FAMILIES else {}
+        self.options["attn_implementation"] = attention.NAME if packs(family) else None
+
+    def whole(self, dtype: torch.dtype | str = "auto") -> Any:
+        """With its weights; as its files have them, they are mapped and not yet read."""
+        level = transformers_logging.get_verbosity()
+        transformers_logging.set_verbosity_error()  # the pooling layer that is left out is no news
+        try:
+            return self.kind.from_pretrained(str(self.folder), dtype=dtype, local_files_only=True,
+                                             use_safetensors=True, **self.options)  # fmt: skip
+        finally:
+            transformers_logging.set_verbosity(level)
+
+    def empty(self) -> Any:
+        """Without weights: its parameters lie on torch's device `meta`."""
+        config = AutoConfig.from_pretrained(str(self.folder), local_files_only=True)
+        with init_empty_weights(include_buffers=False):
+            return self.kind.from_config(config, dtype=torch.float32, **self.options).eval()
 
 
 def _policy(model: Any, kind: str) -> Policy:
     model.requires_grad_(False)
     _silence_dropout(model)
+    make_lean(model)
     decoder = kind == "decoder"
     trunk = model.base_model if decoder else model
     return Policy(

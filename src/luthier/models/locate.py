@@ -17,6 +17,7 @@ from luthier.models.families import Kind, context_length, kind_of
 from luthier.models.hub import hub_folder
 from luthier.models.packaged import PACKAGED, packaged_folder
 from luthier.models.weights import count_parameters, weight_files
+from luthier.recipe.values import NumberFormat
 
 
 @dataclass(frozen=True)
@@ -39,27 +40,32 @@ class ModelFiles:
     """Content hash of the weights."""
     quantised: str | None
     """The number format the weights were quantised to before they came here."""
-    load_in_4bit: bool = False
-    """Whether the linear layers are quantised to NF4 when they are loaded."""
+    cache: Path
+    """Where conversions of the weights are kept."""
+    number_format: NumberFormat = "float32"
+    """What the linear layers are held in when they are loaded."""
+    streamed: bool = False
+    """Whether the linear layers stay in the files and are read whenever they are needed."""
 
     @property
     def weights_key(self) -> str:
         """What decides the weights in memory: their hash, and the number format they are loaded in."""
-        return f"{self.sha256} nf4" if self.load_in_4bit else self.sha256
+        return self.sha256 if self.number_format == "float32" else f"{self.sha256} {self.number_format}"
 
 
 def locate(
-    name: str, cache: Path, note: Callable[[str], None] = lambda text: None, load_in_4bit: bool = False
-) -> ModelFiles:
+    name: str, cache: Path, note: Callable[[str], None] = lambda text: None, number_format: NumberFormat = "float32",
+    streamed: bool = False,
+) -> ModelFiles:  # fmt: skip
     """Finds model `name`: a packaged model, a folder, or a hub id.
 
     Conversions and remembered hashes go to the folder `cache`; `note` is told what takes long. Raises
     ModelError: no such model, no network, pickled or broken weights, an adapter, an unknown family, no bitsandbytes
     for weights of four bits.
     """
-    if load_in_4bit:
+    if number_format == "nf4":
         require_bitsandbytes()
-    return replace(_found(name, cache, note), load_in_4bit=load_in_4bit)
+    return replace(_found(name, cache, note), number_format=number_format, streamed=streamed)
 
 
 def _found(name: str, cache: Path, note: Callable[[str], None]) -> ModelFiles:
@@ -98,6 +104,7 @@ def _describe(
         num_parameters=count_parameters(weights),
         context_length=context_length(config, str(folder)),
         sha256=content_sha256(weights, cache),
+        cache=cache,
         quantised=quantised or (config.get("quantization_config") or {}).get("quant_method"),
     )
 

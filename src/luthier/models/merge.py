@@ -5,9 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+from peft.tuners.lora import LoraLayer
+from torch import Tensor
+
 from luthier.data.stream import Rows, packed
 from luthier.errors import ModelError
 from luthier.models.adapt.table import UNMERGED, kind_of_adapter
+from luthier.models.held import HeldLinear, expanded
 from luthier.models.load import load_policy, trained_on
 from luthier.models.locate import ModelFiles
 
@@ -29,12 +34,36 @@ def merge_difference(files: ModelFiles, adapter: Path, rows: Rows) -> float | No
     with policy.evaluating():
         batches = packed(rows, PROBE_TOKENS)(chosen)
         before = [policy.vocab_logits(policy.hidden(batch)) for batch in batches]
-    policy = load_policy(files, adapter, dequantised=True) if files.load_in_4bit else policy
-    policy.wrapped.merge_adapter()  # type: ignore[operator]
+    if any(isinstance(module, HeldLinear) for module in policy.wrapped.modules()):
+        _hold_merged(policy.wrapped)
+    else:
+        policy.wrapped.merge_adapter()  # type: ignore[operator]
     with policy.evaluating():
         after = [policy.vocab_logits(policy.hidden(batch)) for batch in batches]
     apart = max(float((a - b).abs().max()) for a, b in zip(after, before, strict=True))
     return apart / max(float(b.abs().max()) for b in before)
+
+
+class Merged:
+    """W + s·BA in float32, as merging writes it, for a layer whose W is held in a form of its own."""
+
+    def __init__(self, layer: Any, name: str) -> None:
+        self.weight, self.scale = layer.base_layer.weight, layer.scaling[name]
+        self.a, self.b = layer.lora_A[name].weight, layer.lora_B[name].weight
+        self.numbers = self.weight.data
+        self.shape = torch.Size((len(self.b), self.a.shape[1]))
+
+    def matrix(self, out: Tensor) -> Tensor:
+        """Write it into `out` (out, in)."""
+        return out.copy_(expanded(self.weight) + (self.b @ self.a) * self.scale)
+
+
+def _hold_merged(model: Any) -> None:
+    """Merge LoRA into the layers of `model`, one matrix at a time and only when a product needs it."""
+    layers: list[Any] = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    for layer in layers:
+        layer.base_layer = HeldLinear(layer.base_layer, Merged(layer, layer.active_adapters[0]))
+    model.base_model.disable_adapter_layers()
 
 
 def not_merged(adapter: Path) -> str | None:
@@ -45,7 +74,7 @@ def not_merged(adapter: Path) -> str | None:
 def merge(files: ModelFiles, adapter: Path, target: Path) -> None:
     """Write the base with the adapter merged into it, as an ordinary model folder with the base's tokenizer.
 
-    An adapter that was trained on four bits is added to the values that these held, in float32. Raises
+    An adapter that was trained on fewer bits is added to the values that these held, in float32. Raises
     ModelError for an adapter that cannot be merged.
     """
     import shutil
@@ -56,6 +85,7 @@ def merge(files: ModelFiles, adapter: Path, target: Path) -> None:
     policy = load_policy(files, adapter, dequantised=True)
     merged: Any = policy.wrapped.merge_and_unload()  # type: ignore[operator]
     merged.save_pretrained(str(target))
-    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"):
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
+                 "generation_config.json"):  # fmt: skip
         if (files.folder / name).exists():
             shutil.copyfile(files.folder / name, target / name)

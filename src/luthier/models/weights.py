@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,30 @@ def count_parameters(files: list[Path]) -> int:
     """Floating-point numbers stored in `files`."""
     entries = [entry for file in files for entry in _header(file).values()]
     return sum(math.prod(entry["shape"]) for entry in entries if entry["dtype"] in FLOATS)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the numbers of a tensor stand."""
+
+    file: Path
+    start: int
+    """Bytes from the beginning of the file."""
+    shape: tuple[int, ...]
+    dtype: str
+    """As safetensors calls it: `F32`, `BF16`, …"""
+
+
+def places(files: list[Path]) -> dict[str, Place]:
+    """Where each tensor of `files` stands, by its name."""
+    found = {}
+    for file in files:
+        header = _header(file)
+        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+        first = file.stat().st_size - end
+        for name, entry in header.items():
+            found[name] = Place(file, first + entry["data_offsets"][0], tuple(entry["shape"]), entry["dtype"])
+    return found
 
 
 def module_names(files: list[Path]) -> set[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from luthier.recipe.facts import Facts
+from luthier.recipe.held import may_stream
 from luthier.recipe.methods import (
     ON_POLICY,
     PAIRED,
@@ -19,7 +20,7 @@ from luthier.recipe.methods import (
 )
 from luthier.recipe.rules import ANSWERS
 from luthier.recipe.types import Recipe
-from luthier.recipe.units import format_memory
+from luthier.recipe.units import format_memory, parse_memory
 
 EVALUATIONS = 10
 """Evaluations on the validation split that `auto` spreads over a fit, at most."""
@@ -171,6 +172,16 @@ def _disk(recipe: Recipe, facts: Facts) -> tuple[str, str]:
     return format_memory(int(free * DISK_SHARE)), f"half of the {free / 1e9:.1f} GB that are free where the home lies"
 
 
+def _stream_base(recipe: Recipe, facts: Facts) -> tuple[bool, str]:
+    weights, room = 4 * facts.model.num_parameters, parse_memory(str(recipe.machine.memory))
+    sizes = f"the base takes {weights / 1e9:.1f} GB in memory, and machine.memory allows {room / 1e9:.1f} GB"
+    if weights <= room:
+        return False, sizes
+    if not may_stream(recipe):
+        return False, f"{sizes}; only plain LoRA on float32 weights can leave them in their files"
+    return True, f"{sizes}; its linear layers stay in their files and are read whenever they are needed"
+
+
 def _power(recipe: Recipe, facts: Facts) -> tuple[float, str]:
     cores = f"{WATTS_PER_CORE} W a core, an assumption"
     if recipe.machine.device == "cuda":
@@ -202,6 +213,7 @@ RULES: dict[str, Rule] = {
     "machine.threads": _threads,
     "machine.memory": _memory,
     "machine.disk": _disk,
+    "machine.stream_base": _stream_base,
     "machine.power_watts": _power,
 }
 """Every key that can be `auto`, in the order in which they are filled: later ones use earlier ones."""

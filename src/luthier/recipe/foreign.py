@@ -9,7 +9,7 @@ from __future__ import annotations
 _EXACT_PACKING = "leave it out: rows are always packed and never see each other"
 _MEMORY = "leave it out: micro-batches are cut to fit `machine.memory`, which changes no result"
 _PRECISION = "leave it out: the number format follows from the device"
-_QUANTISED = "write `load_in_4bit: true` for a base of four bits (NF4), or leave it out"
+_QUANTISED = "write `load_in_4bit: true` (NF4) or `load_in_8bit: true` for a base of fewer bits, or leave it out"
 _REPORTS = "leave it out: every run records its metrics; `luthier runs watch` shows them"
 _OUTPUT = "leave it out: a run lives in the Luthier home, and `luthier export` writes the model where you want it"
 _STEPS_EVAL = "write `train.eval_steps`, in optimizer steps (`auto` evaluates about ten times)"
@@ -77,8 +77,7 @@ _GROUPS: dict[str, str] = {
     "attn_implementation use_flash_attention_2 liger_kernel use_liger_kernel enable_liger_kernel "
     "torch_compile unsloth use_unsloth plugins": _KERNELS,
     "bf16 fp16 tf32 float16 bfloat16 torch_dtype dtype mixed_precision pure_bf16": _PRECISION,
-    "load_in_8bit quantization_bit quantization_method gptq bnb_4bit_quant_type "
-    "bnb_4bit_compute_dtype quantization": _QUANTISED,
+    "quantization_bit quantization_method gptq bnb_4bit_quant_type bnb_4bit_compute_dtype quantization": _QUANTISED,
     "output_dir save_dir hub_cache overwrite_output_dir logging_dir": _OUTPUT,
     "logging_steps logging_strategy logging_first_step report_to run_name plot_loss wandb_project "
     "wandb_entity wandb_watch wandb_name wandb_run_id wandb_log_model use_wandb mlflow_tracking_uri "

@@ -10,6 +10,7 @@ from luthier.recipe.beside import contradictions_beside
 from luthier.recipe.faults import Fault, refuse
 from luthier.recipe.faults import no_effect as _no_effect
 from luthier.recipe.foreign import VALUES
+from luthier.recipe.held import held_base
 from luthier.recipe.methods import HEADED, METHODS, ON_POLICY
 from luthier.recipe.types import Adapter, Objective, Recipe, Train
 from luthier.recipe.values import Metric, Part
@@ -96,16 +97,7 @@ def _adapter(recipe: Recipe) -> Iterator[Fault]:
         if adapter not in READ_BY.get(name, ("lora",)):
             needs = " or ".join(f"`adapter: {kind}`" for kind in READ_BY.get(name, ("lora",)))
             yield _no_effect(("adapter", name), needs)
-    if recipe.load_in_4bit and adapter != "lora":
-        yield Fault(
-            ("load_in_4bit",),
-            f"`load_in_4bit` needs `adapter: lora`, but `adapter` is `{adapter}`",
-            "Leave it out, or change the other",
-        )
-    if recipe.load_in_4bit and recipe.adapter.use_dora:
-        yield Fault(
-            ("load_in_4bit",), "`load_in_4bit` and `adapter.use_dora` exclude each other", "Leave one of them out"
-        )
+    yield from held_base(recipe)
     if adapter == "adalora" and recipe.adapter.target_r >= recipe.adapter.init_r:
         yield Fault(
             ("adapter", "target_r"),

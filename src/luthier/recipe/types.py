@@ -23,6 +23,7 @@ from luthier.recipe.values import (
     Memory,
     Metric,
     Name,
+    NumberFormat,
     Part,
     Positive,
     Seed,
@@ -214,6 +215,9 @@ class Machine(Part):
     """How much memory a run may take, such as `8GB`; decides the size of micro-batches."""
     disk: Auto | Memory = "auto"
     """How much disk the output of frozen blocks may take (`adapter.num_layers`); `1MB` keeps none."""
+    stream_base: Auto | Switch = "auto"
+    """`adapter: lora` only: leave the base's linear layers in their files and read each whenever it is needed, for a
+    base larger than memory."""
     price_per_hour: AtLeast0 = 0.0
     """What an hour of this machine costs, for forecasts, reports and `max_cost`."""
     power_watts: Auto | Above0 = "auto"
@@ -230,6 +234,8 @@ class Recipe(Part):
     load_in_4bit: Switch = False
     """`adapter: lora` only: hold the base's linear layers in four bits (NF4), so that it takes an eighth of the memory
     (QLoRA); needs `luthier[bnb]`."""
+    load_in_8bit: Switch = False
+    """`adapter: lora` only: hold the base's linear layers in eight bits, so that it takes a quarter of the memory."""
     name: Name | None = None
     """The name of the registered model; by default it comes from the first data file's name."""
     adapter: Adapter = Adapter()
@@ -245,6 +251,11 @@ class Recipe(Part):
     machine: Machine = Machine()
     chat_template: Text | None = None
     """A Jinja file that replaces the base model's chat template."""
+
+    @property
+    def number_format(self) -> NumberFormat:
+        """What the linear layers of the base are held in."""
+        return "nf4" if self.load_in_4bit else "int8" if self.load_in_8bit else "float32"
 
     @model_validator(mode="before")
     @classmethod

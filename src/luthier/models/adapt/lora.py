@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from peft import LoraConfig, PeftModel, get_peft_model
-from peft.tuners.lora import Linear, LoraLayer
+from peft.tuners.lora import Linear
 from torch import Tensor, nn
 
 from luthier.errors import ModelError
 from luthier.models.adapt.blocks import adapted, blocks_of
 from luthier.models.adapt.lora_linear import Adapted, lora_linears
-from luthier.models.four_bit import in_4bit
+from luthier.models.held import HeldLinear
 from luthier.recipe.types import Adapter
 
 
@@ -101,7 +101,7 @@ def fuse(model: nn.Module) -> None:
 
 
 def _fusable(module: nn.Module) -> bool:
-    return type(module) is Linear or (isinstance(module, LoraLayer) and in_4bit(module.get_base_layer()))
+    return type(module) is Linear
 
 
 @contextmanager
@@ -158,7 +158,7 @@ def _adapted(layer: Any) -> Adapted | None:
     names, base = layer.active_adapters, layer.base_layer
     if layer.disable_adapters or layer.merged or len(names) != 1 or names[0] not in layer.lora_A:
         return None
-    if not (type(base) is nn.Linear or in_4bit(base)) or not _is_plain(layer, names[0]):
+    if type(base) not in (nn.Linear, HeldLinear) or not _is_plain(layer, names[0]):
         return None
     a, b = layer.lora_A[names[0]].weight, layer.lora_B[names[0]].weight
     return Adapted(base.weight, base.bias, a, b, layer.scaling[names[0]])

@@ -1,7 +1,8 @@
 """y = x Wᵀ + b + s·(x Aᵀ) Bᵀ for one linear layer, or for several that read the same x, as one autograd function.
 
 It keeps x, or the parts that x is made of, and x Aᵀ. Layers that share x share the work on it: the products with A
-are one product, and so are their gradients. Weights of four bits are expanded when they are needed.
+are one product, and so are their gradients. Weights that are held in fewer bits, or in files, are
+expanded when they are needed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from luthier.models.again import Made, made
-from luthier.models.four_bit import in_float32
+from luthier.models.held import expanded
 
 
 class Adapted(NamedTuple):
@@ -41,7 +42,7 @@ class _LoraLinears(torch.autograd.Function):
         low = flat @ _joined(downs).T
         outs = []
         for weight, bias, up, scale, own in zip(weights, biases, ups, scales, _split(low, downs), strict=True):
-            matrix = in_float32(weight)
+            matrix = expanded(weight, flat.dtype)
             out = flat @ matrix.T if bias is None else torch.addmm(bias, flat, matrix.T)
             outs.append(out.addmm_(own, up.T, alpha=scale))
         ctx.make, ctx.scales, ctx.weights, ctx.parts = source.make, scales, weights, len(source.parts)
@@ -59,7 +60,7 @@ class _LoraLinears(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             grad_x = slope @ _joined(downs)
             for grad, weight in zip(grads, ctx.weights, strict=True):
-                grad_x.addmm_(grad, in_float32(weight))
+                grad_x.addmm_(grad, expanded(weight, grad.dtype))
         of_downs = _split(slope.T @ flat, downs, 0)
         of_ups = [(g.T @ own).mul_(s) for g, own, s in zip(grads, _split(low, downs), ctx.scales, strict=True)]
         found: list[Any] = [None, None, grad_x]
