@@ -27,7 +27,16 @@ CHECKED = {
         {"key": "train.learning_rate", "value": 0.0002, "why": "lora adapters take 2e-4"},
         {"key": "evaluate.metrics", "value": ["accuracy", "macro_f1"], "why": "there are labels"},
     ],
-    "forecast": {"steps": 84, "tokens": 144639, "seconds": 780, "peak_memory_bytes": 4 << 30, "cost": 0.0},
+    "forecast": {
+        "steps": 84,
+        "tokens": 144639,
+        "before_seconds": 0.0,
+        "seconds": 780,
+        "job_seconds": 900,
+        "peak_memory_bytes": 4 << 30,
+        "cost": 0.0,
+    },
+    "probe": None,
     "licences": {"smollm2-135m-instruct": "apache-2.0", "tickets.jsonl": None},
     "warnings": [],
     "findings": [f"t:{row}: the [text] is empty (usable)" for row in range(12)],
@@ -54,10 +63,25 @@ def fake(monkeypatch: pytest.MonkeyPatch, home: Home, tmp_path: Path) -> Fake:
     return plant
 
 
+def test_check_may_probe(fake: Fake, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[bool] = []
+    monkeypatch.setattr("luthier.engine.allocator.keep_pages", lambda: kept.append(True))
+    after = CHECKED["forecast"] | {"seconds": 60.0, "before_seconds": 5.0}
+    calls = fake("check", CHECKED | {"probe": {"forecast": after, "micro_batches": {}}})
+    assert main(["check", "r.yaml", "--probe"]) == 0
+    assert calls[0][0][4] is True
+    assert kept == [True], "memory is held as in the process that trains"
+    before, _, probed = capsys.readouterr().out.partition("Forecast after the probe")
+    assert "time       13 min 0 s" in before
+    assert "time         1 min 0 s" in probed
+    assert "before them  5.0 s" in probed
+
+
 def test_check_hands_over_recipe_and_overrides(fake: Fake, home: Home) -> None:
     calls = fake("check", CHECKED)
     assert main(["check", "r.yaml", "--set", "train.seed=1", "--set", "name=x"]) == 0
-    ((recipe, overrides, opened, note), _) = calls[0]
+    ((recipe, overrides, opened, note, probe), _) = calls[0]
+    assert probe is False
     assert (recipe, overrides, opened.root) == (Path("r.yaml"), ["train.seed=1", "name=x"], home.root)
     assert callable(note)
 

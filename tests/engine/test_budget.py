@@ -54,20 +54,6 @@ def test_twice_the_epochs_take_twice_as_long() -> None:
     assert twice.seconds == pytest.approx(2 * once.seconds)
 
 
-def test_a_stored_teacher_reads_each_row_once_and_a_live_one_each_time() -> None:
-    facts = replace(FACTS, teacher=SMOLLM)
-
-    def seconds(epochs: int, top_k: int | None) -> float:
-        train = {"num_epochs": epochs, "batch_size": 8}
-        return foretold(facts, train, objective={"type": "distill", "teacher": "x", "top_k": top_k}).seconds
-
-    alone = [foretold(train={"num_epochs": n, "batch_size": 8}).seconds for n in (1, 2)]
-    once = seconds(1, None) - alone[0]
-    assert once > 0.2 * alone[0]
-    assert seconds(1, 64) - alone[0] == pytest.approx(once) == pytest.approx(seconds(2, 64) - alone[1])
-    assert seconds(2, None) - alone[1] == pytest.approx(2 * once)
-
-
 def test_a_bound_on_steps_bounds_tokens_and_seconds() -> None:
     bound = foretold(train={"max_steps": 5, "batch_size": 8, "num_epochs": 2})
     assert (bound.steps, bound.tokens) == (5, int(5 * 8 * 180.5))
@@ -104,14 +90,6 @@ def test_the_forecast_of_a_known_fit() -> None:
     trunk, head = 134_515_008 - 49152 * 576, 49152 * 576
     each = 4 * (trunk * 180.5 + head * 30.2)
     assert foretold(**FIXED).seconds == pytest.approx(900 * each / (180e9 * 0.55))
-
-
-def test_a_head_passes_the_rows_once_whatever_the_epochs() -> None:
-    facts = replace(FACTS, data=CLASSES)
-    one, forty = (
-        foretold(facts, adapter="head", objective="classify", train={"num_epochs": n, "batch_size": 8}) for n in (1, 40)
-    )
-    assert one.seconds == forty.seconds > 0
 
 
 def test_what_trains_more_takes_more() -> None:

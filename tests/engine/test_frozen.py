@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from test_budget import FACTS, MACHINE, SMOLLM, foretold
+from test_budget import FACTS, MACHINE, SMOLLM
+from test_whole_job import whole
 
 from luthier.engine.frozen import Frozen, frozen
 from luthier.recipe import Facts, from_mapping, resolve
@@ -56,9 +57,10 @@ def test_nothing_is_said_where_no_block_is_frozen(adapter: Any) -> None:
 
 def test_the_forecast_counts_them_once() -> None:
     train = {"num_epochs": 3, "batch_size": 8}
-    every = foretold(train=train, adapter=LAST_16)
-    once = foretold(DISK, train=train, adapter=LAST_16)
-    kept = foretold(replace(DISK, states_kept=True), train=train, adapter=LAST_16)
+    every = whole(train=train, adapter=LAST_16)
+    once = whole(DISK, train=train, adapter=LAST_16)
+    kept = whole(replace(DISK, states_kept=True), train=train, adapter=LAST_16)
     assert (every.frozen_blocks, once.frozen_blocks, kept.frozen_blocks) == (0, 14, 14)
-    assert every.seconds - once.seconds == pytest.approx(2 * (once.seconds - kept.seconds))
-    assert kept.seconds < once.seconds < every.seconds
+    assert every.seconds - once.seconds == pytest.approx(3 * once.before_seconds)
+    assert every.before_seconds == kept.before_seconds == 0 < once.before_seconds
+    assert kept.seconds == once.seconds

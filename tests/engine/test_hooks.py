@@ -103,6 +103,22 @@ def test_a_slow_step_long_ago_is_forgotten(tmp_path: Path) -> None:
     assert [reason is None for reason in reasons] == [False] * 9 + [True]
 
 
+@pytest.mark.parametrize(("seconds", "last"), [(9.9, 3), (10.0, 4), (12.9, 6), (19.9, 7), (20.0, 8)])
+def test_a_budget_leaves_room_for_the_validation_that_comes(seconds: float, last: int, tmp_path: Path) -> None:
+    """Steps of a second; after every fourth the policy is measured for six, which the clock counts to the next."""
+    run = Checkpoints(tmp_path, 1)
+    validate = Validate(run, lambda policy: {"nll": 1.0}, "nll", every=4, steps=100, seconds=6.0)
+    hook = Budget(run, seconds, validate)
+    for step in range(1, 20):
+        took = 7.0 if step > 1 and validate.due(step - 1) else 1.0
+        run.seconds += took
+        if hook(report(step, seconds=took), POLICY):  # type: ignore[arg-type]
+            break
+    spent = run.seconds + (6.0 if validate.due(step) else 0.0)
+    assert spent <= seconds
+    assert step == last
+
+
 @pytest.mark.parametrize(("order", "reason"), [("pause", PAUSED), ("cancel", "cancelled"), (None, None)])
 def test_orders_from_outside(order: str | None, reason: str | None) -> None:
     assert Control(lambda: order)(report(1), POLICY) == reason  # type: ignore[arg-type]
@@ -130,3 +146,15 @@ def test_a_step_is_announced_with_speed_and_time_left(tmp_path: Path) -> None:
         {"step": 5, "steps": 25, "tokens": 1000, "tokens_per_second": 100.0, "seconds": 10.0, "eta_seconds": 40.0,
          "metrics": {"loss": 2.0}}
     ]  # fmt: skip
+
+
+def test_what_follows_the_last_step_is_counted_when_the_clock_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter([101.0, 107.0])
+    monkeypatch.setattr("luthier.engine.hooks.time.perf_counter", lambda: next(times))
+    run = Checkpoints(tmp_path, 1)
+    clock = Clock(run, last=100.0)
+    clock(report(1), POLICY)  # type: ignore[arg-type]
+    assert clock.stop() == 6.0
+    assert run.seconds == 7.0

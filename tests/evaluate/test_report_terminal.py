@@ -43,6 +43,13 @@ def test_it_says_what_was_found_and_where_the_report_lies():
     assert text.splitlines()[-1] == f"Report      {DOCUMENTS['sample_document']['report']}"
 
 
+def test_a_forecast_that_was_off_is_named():
+    text = printed(DOCUMENTS["sample_document"]).replace("\u00a0", " ")
+    (line,) = [line for line in text.splitlines() if line.startswith("Forecast")]
+    assert line.rstrip() == "Forecast    off. Whole job: 27 min 10 s forecast, 34 min 28 s taken (−21 %)"
+    assert "Forecast" not in printed(DOCUMENTS["sample_document"] | {"forecast_error": {"forecast": {"seconds": 0.2}}})
+
+
 def test_a_long_path_of_the_report_is_whole():
     path = f"/home/{'folder/' * 20}report.html"
     assert printed(DOCUMENTS["sample_document"] | {"report": path}).splitlines()[-1].endswith(path)

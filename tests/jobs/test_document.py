@@ -10,6 +10,7 @@ from works import classes, ready_of, work_of
 from luthier.evaluate.classic import NotApplicable
 from luthier.evaluate.scores import Sample, Scores
 from luthier.jobs.document import about_part, curves, fit_part, scores_part, verdict_part
+from luthier.jobs.spent import judged
 from luthier.jobs.workbench import Work
 from luthier.store import Home, runs
 
@@ -17,6 +18,10 @@ ROWS = 60
 FITTED = {
     "steps": 9, "tokens": 5000, "seconds": 1800.0, "tokens_per_second": 2.5, "peak_memory_bytes": 7,
     "best_step": 6, "reason": "plan complete", "trained_parameters": 11,
+    "probe": {"forecast": {
+        "steps": 12, "tokens": 6000, "before_seconds": 200.0, "seconds": 2000.0, "job_seconds": 3000.0,
+        "peak_memory_bytes": 9, "cost": 2.0,
+    }},
 }  # fmt: skip
 
 
@@ -102,11 +107,25 @@ def test_what_was_forgotten_holds_what_is_better(work: Work) -> None:
 
 def test_what_the_fit_took_beside_its_forecast(work: Work) -> None:
     part = fit_part(work, FITTED)
-    assert part["actual"] == {"steps": 9, "tokens": 5000, "seconds": 1800.0, "peak_memory_bytes": 7, "cost": 1.5}
-    assert part["forecast"].keys() == part["actual"].keys()
+    assert part["actual"] == {
+        "steps": 9, "tokens": 5000, "before_seconds": 200.0, "seconds": 1800.0, "job_seconds": None,
+        "peak_memory_bytes": 7, "cost": pytest.approx(2000 / 1200),
+    }  # fmt: skip
+    assert part["forecast"].keys() == part["forecast_after_probe"].keys() == part["actual"].keys()
     assert part["energy_wh"] == 20.0
     assert part["stopped_because"] == "plan complete"
     assert part["adapter_path"] == str(work.folder / "adapter")
+
+
+def test_the_error_of_a_forecast_is_that_of_the_steps_that_were_taken(work: Work) -> None:
+    """Nine of twelve steps, forecast at 2,000 seconds of 3,000: 1,500 of 2,500."""
+    part = fit_part(work, FITTED)
+    found = judged(part, 2000.0)
+    assert found["actual"] == part["actual"] | {"job_seconds": 2000.0}
+    assert found["forecast_error"]["forecast_after_probe"] == pytest.approx(
+        {"seconds": 1500 / 1800 - 1, "job_seconds": 0.25, "peak_memory_bytes": 9 / 7 - 1}
+    )
+    assert found["forecast_error"].keys() == {"forecast", "forecast_after_probe"}
 
 
 def test_curves_are_the_metrics_of_the_run_by_step(work: Work) -> None:

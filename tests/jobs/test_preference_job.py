@@ -201,5 +201,5 @@ def test_the_forecast_counts_both_rows_and_the_pass_at_step_0(tiny_llama: Path, 
     assert ready.forecast.tokens == pytest.approx(len(rows) * ready.facts.data.mean_tokens / 2, rel=0.01)
     assert ready.forecast.micro_batch_tokens >= 2 * rows.lengths.max()
     reward = ready_of(recipe(tmp_path, tiny_llama, PAIRS, objective="reward", train={"num_epochs": 1}), home)
-    assert ready.forecast.seconds > 1.2 * reward.forecast.seconds
+    assert ready.forecast.before_seconds > reward.forecast.before_seconds == 0
     assert torch.get_num_threads() >= 1

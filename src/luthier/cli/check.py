@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from luthier.cli.options import AsJson, Overrides, RecipePath
 from luthier.cli.screen import bullets, emit, facts, heading, table
@@ -10,13 +12,21 @@ from luthier.cli.screen import bullets, emit, facts, heading, table
 LISTED = 5
 
 
-def check(recipe: RecipePath, overrides: Overrides, as_json: AsJson = False) -> None:
+Probe = Annotated[
+    bool, typer.Option("--probe", help="Load the model and try some micro-batches: measured, not counted.")
+]
+
+
+def check(recipe: RecipePath, overrides: Overrides, probe: Probe = False, as_json: AsJson = False) -> None:
     """Fill in every `auto` and forecast the run; trains nothing."""
     from luthier.cli.progress import notes
+    from luthier.engine.allocator import keep_pages
     from luthier.jobs.check import check as look
     from luthier.store import Home
 
-    emit(look(recipe, overrides, Home.open(), notes(as_json)), as_json, show)
+    if probe:
+        keep_pages()  # as the process that trains does
+    emit(look(recipe, overrides, Home.open(), notes(as_json), probe), as_json, show)
 
 
 def show(document: Mapping[str, Any]) -> None:
@@ -31,7 +41,9 @@ def show(document: Mapping[str, Any]) -> None:
     heading("Licences")
     facts((near(name), licence or "not stated") for name, licence in document["licences"].items())
     show_list("Notes", document["notes"])
-    show_forecast(document["forecast"])
+    show_forecast("Forecast", document["forecast"])
+    if document["probe"] is not None:
+        show_forecast("Forecast after the probe", document["probe"]["forecast"])
     show_list("Warnings", document["warnings"])
 
 
@@ -87,15 +99,17 @@ def show_steps(steps: list[dict[str, Any]]) -> None:
     table(["step", "in", "out", "dropped"], rows, right=["in", "out"])
 
 
-def show_forecast(forecast: Mapping[str, Any]) -> None:
+def show_forecast(title: str, forecast: Mapping[str, Any]) -> None:
     from luthier.evaluate.report.numbers import count, duration, money, size
 
-    heading("Forecast")
+    heading(title)
     facts(
         [
             ("steps", count(forecast["steps"])),
             ("tokens", count(forecast["tokens"])),
+            ("before them", duration(forecast["before_seconds"]) if forecast["before_seconds"] >= 1 else None),
             ("time", duration(forecast["seconds"])),
+            ("whole job", f"about {duration(forecast['job_seconds'])}"),
             ("memory", size(forecast["peak_memory_bytes"])),
             ("cost", money(forecast["cost"]) if forecast["cost"] else None),
         ]

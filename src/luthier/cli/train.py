@@ -23,6 +23,7 @@ def train(recipe: RecipePath, overrides: Overrides, fresh: Fresh = False, as_jso
 
 def show(document: Mapping[str, Any]) -> None:
     from luthier.evaluate.report.numbers import count, duration, size
+    from luthier.evaluate.report.spending import misses
 
     facts(
         [
@@ -33,5 +34,6 @@ def show(document: Mapping[str, Any]) -> None:
             ("speed", f"{count(document['tokens_per_second'])} tokens/s"),
             ("memory", size(document["peak_memory_bytes"])),
             ("time", duration(document["wall_seconds"])),
+            *(("forecast", f"off. {line}") for line in misses(document)),
         ]
     )

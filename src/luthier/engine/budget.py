@@ -54,23 +54,29 @@ class Forecast:
     """Blocks below the first trained one whose output is computed once; 0 where all run at every step."""
     tokens_under_way: int | None = None
     """With how many tokens in all; None: with as many as they have."""
+    before_seconds: float = 0.0
+    """Of what is computed once before the first step."""
+    job_seconds: float = 0.0
+    """Of the whole job, with loading and the evaluation."""
 
 
 def forecast(recipe: Recipe, facts: Facts) -> Forecast:
-    """From counts of operations and the measured speed of the machine; `recipe` must be resolved."""
+    """Of the steps alone, from counts of operations and the measured speed of the machine; `recipe` must be resolved.
+
+    `whole_job` adds what happens before them, between them and after them.
+    """
     rows = facts.data.rows["train"]
     steps = total_steps(recipe, rows)
     rows += learnt_beside(recipe, rows)
     taken = math.ceil(steps / recipe.objective.num_iterations) * int(recipe.train.batch_size)
     seen = min(taken, round(rows * float(recipe.train.num_epochs)))
     seen += round(seen * facts.data.rows.get("beside", 0) / facts.data.rows["train"])
-    passes = 1.0 if recipe.adapter.type == "head" else seen / rows
+    passes = 0.0 if recipe.adapter.type == "head" else seen / rows
     tokens = int(seen * recipe.objective.num_iterations * counted_tokens(recipe, facts))
     operations = passes * rows * row_operations(recipe, facts)
-    operations += min(passes, 1) * rows * operations_before(recipe, facts)
     below = frozen(recipe, facts)
     blocks = below.blocks if below is not None else 0
-    operations -= rows * max(0.0, passes - (not facts.states_kept)) * frozen_operations(recipe, facts, blocks)
+    operations -= passes * rows * frozen_operations(recipe, facts, blocks)
     seconds = operations / (facts.machine.gemm_gflops * 1e9 * EFFICIENCY[facts.machine.device])
     budget = micro_batch_tokens(recipe, facts)
     side = lanes(recipe, facts)
@@ -87,7 +93,7 @@ def row_operations(recipe: Recipe, facts: Facts) -> float:
     """Floating-point operations for one average example: 2 a weight forward, as many for the gradient of the input, and
     as many again where the weights are trained. Where answers are sampled, all that is done with a prompt's."""
     settings = recipe.objective
-    forwards = 1 + {"head": 0, "full": 2}.get(recipe.adapter.type, 1) * trained_share(recipe, facts)
+    forwards = 1 + gradient_forwards(recipe, facts.model.num_layers)
     if settings.type in ON_POLICY:
         scored = (settings.type == "ppo" or settings.num_iterations > 1) + (settings.kl_coef > 0)
         forwards = DECODING + scored + settings.num_iterations * forwards
@@ -105,13 +111,19 @@ def operations_before(recipe: Recipe, facts: Facts) -> float:
     )
 
 
+def gradient_forwards(recipe: Recipe, num_layers: int) -> float:
+    """How many forward passes a gradient costs: one for that of the inputs, one more where all weights are trained."""
+    return {"head": 0, "full": 2}.get(recipe.adapter.type, 1) * layers_share(recipe, num_layers)
+
+
 def forward_operations(recipe: Recipe, facts: Facts) -> float:
     """Those of a forward pass alone."""
     model = facts.model
     trunk = model.num_parameters - model.vocab_size * model.hidden_size
     head = 0 if recipe.objective.type in HEADED else model.vocab_size * model.hidden_size
     tokens, learnt = computed_tokens(recipe, facts)
-    return 2 * (trunk * tokens * copies(recipe, facts) + head * learnt)
+    tokens *= facts.data.computed_share if model.kind == "decoder" else copies(recipe, facts)
+    return 2 * (trunk * tokens + head * learnt)
 
 
 def frozen_operations(recipe: Recipe, facts: Facts, blocks: int) -> float:
@@ -222,8 +234,13 @@ def trained_parameters(recipe: Recipe, facts: Facts) -> int:
 
 def trained_share(recipe: Recipe, facts: Facts) -> float:
     """The share of the transformer blocks that are trained."""
+    return layers_share(recipe, facts.model.num_layers)
+
+
+def layers_share(recipe: Recipe, num_layers: int) -> float:
+    """The same, of a model with so many."""
     layers = recipe.adapter.num_layers
-    return 1.0 if layers == "all" else min(1.0, layers / facts.model.num_layers)
+    return 1.0 if layers == "all" else min(1.0, layers / num_layers)
 
 
 def token_bytes(recipe: Recipe, facts: Facts) -> float:

@@ -16,16 +16,21 @@ HIGHER_IS_BETTER = {"accuracy", "macro_f1", "reward"}
 
 @dataclass
 class Clock:
-    """Counts the seconds of each step into the run's total. Must be the first hook."""
+    """Counts the seconds of each step into the run's total; of what follows the last one, with `stop`. Must be the
+    first hook."""
 
     run: Checkpoints
     last: float = field(default_factory=time.perf_counter)
 
     def __call__(self, report: Report, policy: Policy) -> None:
+        report.metrics["seconds"] = self.stop()
+
+    def stop(self) -> float:
+        """Count the seconds since the last step, and return them."""
         now = time.perf_counter()
-        report.metrics["seconds"] = now - self.last
-        self.run.seconds += now - self.last
-        self.last = now
+        took, self.last = now - self.last, now
+        self.run.seconds += took
+        return took
 
 
 @dataclass
@@ -33,7 +38,8 @@ class Validate:
     """Measures the policy every `every` steps and at the last; keeps the weights of the best `metric` so far.
 
     `measure` returns validation metrics by name. They go into the report as `validation_<name>` and into the run's
-    history, from which best and patience are derived.
+    history, from which best and patience are derived. `seconds` is what the last one took; before the first, what one
+    is expected to take.
     """
 
     run: Checkpoints
@@ -41,11 +47,18 @@ class Validate:
     metric: str
     every: int
     steps: int
+    seconds: float = 0.0
+
+    def due(self, step: int) -> bool:
+        """Whether the policy is measured after this step (from 1)."""
+        return step % self.every == 0 or step == self.steps
 
     def __call__(self, report: Report, policy: Policy) -> None:
-        if report.step % self.every and report.step != self.steps:
+        if not self.due(report.step):
             return
+        start = time.perf_counter()
         measured = self.measure(policy)
+        self.seconds = time.perf_counter() - start
         report.metrics |= {f"validation_{name}": value for name, value in measured.items()}
         self.run.history.append({"step": report.step, **measured})
         if best_entry(self.run.history, self.metric)["step"] == report.step:
@@ -70,16 +83,25 @@ class Patience:
 
 @dataclass
 class Budget:
-    """Stops before a step that would pass `seconds` in all, judging by the slowest of the last steps."""
+    """Stops before a step that would pass `seconds` in all, judging by the slowest of the last steps and, where the
+    policy is measured after the next one, by what that took the last time. Must come after `validate`."""
 
     run: Checkpoints
     seconds: float
+    validate: Validate | None = None
     recent: list[float] = field(default_factory=list)
+    measured: float = 0.0
+    """Seconds of the validation after the step before, which the clock counts to this one."""
 
     def __call__(self, report: Report, policy: Policy) -> str | None:
-        self.recent = [*self.recent[-9:], report.metrics["seconds"]]
-        over = self.run.seconds + max(self.recent) > self.seconds
+        self.recent = [*self.recent[-9:], report.metrics["seconds"] - self.measured]
+        self.measured = self._validation(report.step)
+        coming = max(self.recent) + self._validation(report.step + 1)
+        over = self.run.seconds + self.measured + coming > self.seconds
         return f"the budget of {self.seconds:.0f} s is used up" if over else None
+
+    def _validation(self, step: int) -> float:
+        return self.validate.seconds if self.validate is not None and self.validate.due(step) else 0.0
 
 
 @dataclass

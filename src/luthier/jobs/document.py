@@ -13,6 +13,7 @@ from luthier.evaluate.paired import best_baseline, compare
 from luthier.evaluate.scores import Scores
 from luthier.jobs.judge import Found, values
 from luthier.jobs.second import PREFIX, second
+from luthier.jobs.spent import spent_part
 from luthier.jobs.workbench import Work
 from luthier.registry.gate import decide
 from luthier.store import runs
@@ -73,18 +74,13 @@ def verdict_part(
 
 def fit_part(work: Work, fitted: Mapping[str, Any]) -> dict[str, Any]:
     """Curves, speed, and what the fit took beside what was forecast."""
-    plan, machine = work.plan, work.recipe.machine
     hours = fitted["seconds"] / 3600
-    actual = {
-        "steps": fitted["steps"], "tokens": fitted["tokens"], "seconds": fitted["seconds"],
-        "peak_memory_bytes": fitted["peak_memory_bytes"], "cost": hours * machine.price_per_hour,
-    }  # fmt: skip
     return {
         "tokens_per_second": fitted["tokens_per_second"], "peak_memory_bytes": fitted["peak_memory_bytes"],
         "best_step": fitted["best_step"], "stopped_because": fitted["reason"],
-        "trained_parameters": fitted["trained_parameters"], "curves": curves(work), "actual": actual,
-        "forecast": {key: plan.forecast[key] for key in ("steps", "tokens", "seconds", "peak_memory_bytes", "cost")},
-        "energy_wh": hours * float(machine.power_watts), "adapter_path": str(work.folder / "adapter"),
+        "trained_parameters": fitted["trained_parameters"], "curves": curves(work),
+        **spent_part(work, fitted),
+        "energy_wh": hours * float(work.recipe.machine.power_watts), "adapter_path": str(work.folder / "adapter"),
     }  # fmt: skip
 
 

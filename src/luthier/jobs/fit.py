@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import math
-import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from luthier.engine.adapter_seams import adapter_seams
 from luthier.engine.checkpoint import Checkpoints, best_step, load_best, newest
 from luthier.engine.hooks import Announce, Budget, Clock, Control, Patience, Validate
 from luthier.engine.loop import Hook, train
+from luthier.engine.peak import Peak
 from luthier.engine.plan import Plan
-from luthier.jobs.feeds import feed_of
 from luthier.jobs.feeds.feed import Measure
 from luthier.jobs.hardest import RowLosses
+from luthier.jobs.probe import ready_to_step
+from luthier.jobs.trials import under_way
 from luthier.jobs.workbench import Work
-from luthier.jobs.workspace import FIT, whole_folder
+from luthier.jobs.workspace import FIT, PROBE, whole_folder
 from luthier.models.load import make_policy, save_policy
 from luthier.recipe import Recipe, parse_time, total_steps
 from luthier.store import runs
@@ -38,27 +36,30 @@ def fit(work: Work, look: Callable[[], str | None]) -> dict[str, Any]:
     if done.exists() and (work.folder / "adapter").exists():
         return read_json(done)
     recipe, plan = work.recipe, work.plan
+    peak = Peak(recipe.machine.device)
     with work.stages.stage("load"):
         policy = make_policy(work.files, recipe.adapter, tuple(plan.labels), plan.multi_label, recipe.train.seed,
                              recipe.machine.device)  # fmt: skip
-    feed = feed_of(work, policy)
+    memory = Checkpoints(work.folder / "checkpoints", int(recipe.train.save_steps))
+    fresh = newest(memory.folder, "step") is None
+    work, feed = ready_to_step(work, policy, peak, memory, fresh)
     steps = total_steps(recipe, len(work.rows["train"]))
     seams = feed.seams.and_those_of(adapter_seams(policy, recipe.adapter, steps))
-    under_way = plan.forecast.get("tokens_under_way") or math.inf
-    optimisation = Plan(recipe.train, policy.trainable(), steps, int(plan.forecast["lanes"]), seams, under_way)
-    memory = Checkpoints(work.folder / "checkpoints", int(recipe.train.save_steps))
-    if newest(memory.folder, "step") is None:
-        feed.begin()
+    lanes, most = int(work.plan.forecast["lanes"]), under_way(work)
+    optimisation = Plan(recipe.train, policy.trainable(), steps, lanes, seams, most)
     with work.stages.stage("train"):
         start = time.perf_counter()
         telling, losses = Telling(work, steps), RowLosses(work, int(recipe.train.save_steps))
+        clock = Clock(memory)
         hooks: list[Hook] = [
+            clock,
             *_hooks(work, memory, feed.measure, steps),
             *([losses] if feed.learns_rows else []),
             Announce(memory, steps, telling),
             Control(look),
         ]
         outcome = train(policy, feed.objective, feed.source, optimisation, memory, hooks)
+        clock.stop()
         telling.log()
         losses.write()
         wall = time.perf_counter() - start
@@ -70,18 +71,12 @@ def fit(work: Work, look: Callable[[], str | None]) -> dict[str, Any]:
         "steps": outcome.steps, "reason": outcome.reason, "best_step": best_step(memory.folder),
         "tokens": memory.tokens, "seconds": memory.seconds, "last_process_seconds": wall,
         "tokens_per_second": memory.tokens / memory.seconds if memory.seconds else 0.0,
-        "peak_memory_bytes": peak_memory(),
+        "peak_memory_bytes": peak.overall(),
         "trained_parameters": sum(p.numel() for p in policy.trainable().values()),
+        "probe": read_json(work.folder / PROBE),
     }  # fmt: skip
     write_json(done, result)
     return result
-
-
-def peak_memory() -> int:
-    """The most memory this process ever held, in bytes; on a GPU, the device's."""
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _hooks(
@@ -91,14 +86,17 @@ def _hooks(
     steps: int,
 ) -> list[Hook]:
     settings = work.recipe.train
-    hooks: list[Hook] = [Clock(memory)]
+    hooks: list[Hook] = []
+    validate = None
     if work.rows.get("validation"):
-        hooks.append(Validate(memory, measure, settings.metric_for_best_model, int(settings.eval_steps), steps))
+        expected = read_json(work.folder / PROBE)["forecast"]["validation_seconds"]
+        validate = Validate(memory, measure, settings.metric_for_best_model, int(settings.eval_steps), steps, expected)
+        hooks.append(validate)
         if settings.early_stopping_patience:
             hooks.append(Patience(memory, settings.metric_for_best_model, settings.early_stopping_patience))
     limit = _seconds_allowed(work.recipe)
     if limit is not None:
-        hooks.append(Budget(memory, limit))
+        hooks.append(Budget(memory, limit, validate))
     return hooks
 
 

@@ -15,10 +15,12 @@ from luthier.data.example import Example
 from luthier.data.pipeline import Prepared, prepare
 from luthier.data.render import Renderer
 from luthier.data.rendered import Rendered
+from luthier.data.sharing import computed_share
 from luthier.data.tokens import Tokens
 from luthier.engine.accountant import Guarantee, guarantee
-from luthier.engine.budget import Forecast, forecast
+from luthier.engine.budget import Forecast
 from luthier.engine.frozen import frozen
+from luthier.engine.whole_job import forecast
 from luthier.errors import RecipeError
 from luthier.evaluate.answer_space import answer_space
 from luthier.evaluate.constrain import AllowedTokens
@@ -182,8 +184,15 @@ def data_facts(recipe: Recipe, data: Prepared, rendered: dict[str, Rendered], re
         mean_trained_tokens=trained * rows_each(recipe),
         longest_answer_tokens=max((len(renderer.encode(text)) for text in longest), default=1),
         types=tuple(source.detected for source in data.sources),
-        answers_are_json=bool(answers) and all(map(_is_object, answers)),
+        computed_share=shared_by(recipe, train), answers_are_json=bool(answers) and all(map(_is_object, answers)),
     )  # fmt: skip
+
+
+def shared_by(recipe: Recipe, train: Rendered | None) -> float:
+    """The share of the training rows' tokens that is computed; all where rows share nothing."""
+    if train is None or recipe.objective.type in ON_POLICY or recipe.objective.type == "classify":
+        return 1.0
+    return computed_share(train, rows_each(recipe))
 
 
 def data_part(ready: Ready, dataset: str | None) -> dict[str, Any]:

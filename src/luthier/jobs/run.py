@@ -52,7 +52,8 @@ def run(
         row = None if fresh else runs.find_unfinished(home, identity(ready, data.id, only_fit))
         row = row or _create(home, ready, data.id, _command(recipe_path, overrides, only_fit), only_fit)
         if not (runs.run_folder(home, row.id) / PLAN).exists():
-            write_plan(runs.run_folder(home, row.id), _plan(ready, row, data.id, only_fit))
+            plan = plan_of(ready, row.id, row.recipe_sha256, row.command, data.id, only_fit)
+            write_plan(runs.run_folder(home, row.id), plan)
     with Lock(runs.lock_path(home, row.id)) as lock:
         code = _work(home, row.id, reporter, lock)
     return _result(home, row.id, code)
@@ -69,14 +70,16 @@ def _create(home: Home, ready: Ready, dataset: str, command: str, only_fit: bool
     return runs.create(home, name=str(recipe.name), recipe=recipe.to_plain(), recipe_sha256=key, command=command)
 
 
-def _plan(ready: Ready, row: RunRow, dataset: str, only_fit: bool) -> RunPlan:
+def plan_of(ready: Ready, run_id: str, key: str, command: str, dataset: str, only_fit: bool) -> RunPlan:
+    """What the working process of a run must know; `key` is its identity."""
     recipe, part = ready.recipe, data_part(ready, dataset)
     return RunPlan(
-        run_id=row.id, recipe=recipe.to_plain(), source=ready.source.to_plain(),
+        run_id=run_id, recipe=recipe.to_plain(), source=ready.source.to_plain(),
         reasons=[asdict(reason) for reason in ready.resolved.reasons], dataset_version=dataset,
-        identity=row.recipe_sha256, labels=outputs(ready),
+        identity=key, labels=outputs(ready),
         multi_label=ready.data.multi_label, task=task_of(recipe), data=part, warnings=warnings(ready, part),
-        forecast=asdict(ready.forecast), environment=environment(ready.facts.machine), command=row.command,
+        forecast=asdict(ready.forecast) | ({"job_seconds": None} if only_fit else {}),
+        environment=environment(ready.facts.machine), command=command,
         only_fit=only_fit, privacy=asdict(ready.privacy) if ready.privacy else None,
     )  # fmt: skip
 

@@ -15,10 +15,12 @@ from luthier.jobs.fit import fit
 from luthier.jobs.hardest import hardest
 from luthier.jobs.judge import judge
 from luthier.jobs.prepare import renderer_of
+from luthier.jobs.probe import chosen
 from luthier.jobs.reporting import Reporter, Stages, Timeline
 from luthier.jobs.retention import forgetting
 from luthier.jobs.rows import render_split, rendering_of
 from luthier.jobs.second import PREFIX, is_tested, second
+from luthier.jobs.spent import judged
 from luthier.jobs.workbench import Work
 from luthier.jobs.workspace import DOCUMENT, TIMELINE, read_plan
 from luthier.models.locate import locate
@@ -52,6 +54,7 @@ def work_on(root: Path, run_id: str, reporter: Reporter, wishes: Wishes) -> dict
             _stopped(home, run_id, fitted["stopped"])
             raise Interrupted
         wishes(False)
+        work = chosen(work)
         document = work.folder / DOCUMENT
         done = read_json(document) if document.exists() else _judged(work, fitted)
     except LuthierError:
@@ -60,6 +63,7 @@ def work_on(root: Path, run_id: str, reporter: Reporter, wishes: Wishes) -> dict
     between = time.perf_counter() - start - _total(work.stages.timeline)
     done["timeline"] = whole_timeline(earlier + work.stages.timeline, fitted["seconds"])
     done["wall_seconds"] = _total(done["timeline"]) + between
+    done |= judged(done, done["wall_seconds"])
     return _finish(work, done)
 
 

@@ -6,6 +6,7 @@ losses.json    the loss of each training row when it was last learnt
 adapter/       what was learnt, whole or not there
 scores/        one file of samples for each solver
 timeline.json  the seconds of each stage that was finished, by all processes
+probe.json     the micro-batches that were chosen, and the forecast after they were tried
 fit.json, document.json, report.html, card.md
 """
 
@@ -20,7 +21,7 @@ from typing import Any
 from luthier.recipe import Recipe
 from luthier.store.files import read_json, write_json
 
-PLAN, FIT, DOCUMENT, TIMELINE = "plan.json", "fit.json", "document.json", "timeline.json"
+PLAN, FIT, DOCUMENT, TIMELINE, PROBE = "plan.json", "fit.json", "document.json", "timeline.json", "probe.json"
 
 
 @dataclass(frozen=True)

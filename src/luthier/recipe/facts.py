@@ -44,6 +44,8 @@ class DataFacts:
     """The detected format of each data entry, in the recipe's order."""
     answers_are_json: bool = False
     """Every reference answer is a JSON object."""
+    computed_share: float = 1.0
+    """Of the tokens, those that a causal model computes: what rows of a pack begin with is computed once."""
 
 
 @dataclass(frozen=True)

@@ -27,16 +27,10 @@ def count(value: Any) -> str:
     return fixed(value, 0)
 
 
-def share(value: Any, decimals: int = 1) -> str:
+def share(value: Any, decimals: int = 1, signed: bool = False) -> str:
     """A share between 0 and 1 as a percentage."""
     number = finite(value)
-    return DASH if number is None else f"{fixed(number * 100, decimals)}{THIN}%"
-
-
-def ratio(actual: Any, forecast: Any) -> str:
-    """How many times the forecast the actual value was."""
-    above, below = finite(actual), finite(forecast)
-    return DASH if above is None or not below else f"{fixed(above / below, 2)}{THIN}×"
+    return DASH if number is None else f"{fixed(number * 100, decimals, signed)}{THIN}%"
 
 
 def size(value: Any) -> str:

@@ -6,16 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 from luthier.evaluate.report.charts import bar
-from luthier.evaluate.report.numbers import count, duration, fixed, money, ratio, share, size
+from luthier.evaluate.report.numbers import count, duration, fixed, money, share, size
 from luthier.evaluate.report.reading import Document, absent, finite, part, records
 
 FORECAST = (
     ("steps", "Steps", count),
     ("tokens", "Tokens", count),
-    ("seconds", "Time", duration),
-    ("peak_memory_bytes", "Peak memory", size),
+    ("before_seconds", "Before the first step", duration),
+    ("seconds", "Steps and validation", duration),
+    ("job_seconds", "Whole job", duration),
+    ("peak_memory_bytes", "Peak memory of the fit", size),
     ("cost", "Cost", money),
 )
+OFF, WORTH_SECONDS = 0.2, 5.0
+"""An error of a forecast above which it is named at the end of a run, if it is worth so many seconds."""
 
 
 def spending(document: Document) -> dict[str, Any]:
@@ -29,17 +33,38 @@ def spending(document: Document) -> dict[str, Any]:
 
 
 def _forecast(document: Document) -> list[dict[str, str]]:
-    before, after = part(document, "forecast"), part(document, "actual")
+    kinds = {kind: part(document, kind) for kind in ("forecast", "forecast_after_probe", "actual")}
     return [
         {
             "name": name,
-            "forecast": show(before.get(key)),
-            "actual": show(after.get(key)),
-            "ratio": ratio(after.get(key), before.get(key)),
+            **{kind: show(values.get(key)) for kind, values in kinds.items()},
+            "error": share(errors(document).get(key), 0, signed=True),
         }
         for key, name, show in FORECAST
-        if finite(before.get(key)) is not None or finite(after.get(key)) is not None
+        if any(finite(values.get(key)) is not None for values in kinds.values())
     ]
+
+
+def errors(document: Document) -> dict[str, float]:
+    """How far the last forecast was above what it took, as a share of that: of time and of memory."""
+    found = part(document, "forecast_error")
+    return found.get("forecast_after_probe") or found.get("forecast") or {}
+
+
+def misses(document: Document) -> list[str]:
+    """A line for each forecast that was off by more than `OFF`."""
+    last = part(document, "forecast_after_probe") or part(document, "forecast")
+    shown = {key: (name, show) for key, name, show in FORECAST}
+    return [
+        f"{shown[key][0]}: {shown[key][1](last.get(key))} forecast, {shown[key][1](part(document, 'actual').get(key))} "
+        f"taken ({share(error, 0, signed=True)})"
+        for key, error in errors(document).items()
+        if abs(error) > OFF and (not key.endswith("seconds") or abs(error) * _taken(document, key) > WORTH_SECONDS)
+    ]
+
+
+def _taken(document: Document, key: str) -> float:
+    return finite(part(document, "actual").get(key)) or 0.0
 
 
 def _stages(document: Document) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from luthier.evaluate.report.forgetting import TITLES, change, standing
 from luthier.evaluate.report.measures import Measure, measure, solver_name, solver_phrase, solvers
 from luthier.evaluate.report.numbers import THIN, count, duration, money, p_value, size
 from luthier.evaluate.report.reading import Document, entries, finite, level, part
+from luthier.evaluate.report.spending import misses
 from luthier.evaluate.report.verdict import evidence, verdict
 
 PLOT = 20
@@ -112,6 +113,8 @@ def _labelled(document: Document) -> Iterable[tuple[str, list[str]]]:
         )
     yield "Next", _wrapped(entries(document, "next"))
     yield "Took", [_took(document)]
+    if misses(document):
+        yield "Forecast", [f"off. {line}" for line in misses(document)]
     warnings = entries(document, "warnings")
     if warnings:
         yield "Warnings", [f"{len(warnings)}, the first: {warnings[0]}"]

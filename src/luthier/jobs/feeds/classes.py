@@ -39,7 +39,9 @@ def classes(work: Work, policy: Policy) -> Feed:
         with work.stages.stage("first head"):
             fit_head(policy, objective, rows)
 
-    return Feed(shuffled(work, make["train"], len(work.rows["train"])), objective, measure, begin)
+    lengths = None if work.recipe.adapter.type == "head" else work.rendered["train"].lengths
+    source = shuffled(work, make["train"], len(work.rows["train"]))
+    return Feed(source, objective, measure, begin, lengths=lengths)
 
 
 def _batches(work: Work, policy: Policy, split: Split) -> MakeBatches:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from luthier.data.stream import MakeBatches, Stream
 from luthier.engine.loop import Source
 from luthier.engine.seams import Seams
@@ -22,7 +24,9 @@ class Feed:
     """What an objective learns from, and how.
 
     `begin` runs once, before the first step of a run and not when it is resumed. `learns_rows` says whether the rows
-    of the data are what is learnt, so that their losses say something about them.
+    of the data are what is learnt, so that their losses say something about them. `lengths` are the tokens of each
+    row, or of each unit of rows that is not cut, by the numbers that `source` deals in; of answers that are sampled,
+    the most there can be; None where what is learnt has no tokens.
     """
 
     source: Source
@@ -31,6 +35,7 @@ class Feed:
     begin: Callable[[], None] = lambda: None
     seams: Seams = field(default_factory=Seams)
     learns_rows: bool = True
+    lengths: np.ndarray | None = None
 
 
 def shuffled(work: Work, make: MakeBatches, count: int) -> Stream:

@@ -25,7 +25,7 @@ def language(work: Work, policy: Policy) -> Feed:
     """Rows packed by the forecast's budget; validated by the mean negative log-likelihood of a token."""
     rows = learnt_rows(work)
     objective = TABLE[work.recipe.objective.type](work.recipe.objective, work.plan.multi_label)
-    return fed(work, policy, packs(work, policy, rows), len(rows), objective)
+    return fed(work, policy, packs(work, policy, rows), rows.lengths, objective)
 
 
 def packs(work: Work, policy: Policy, rows: Rows, name: str = "train") -> MakeBatches:
@@ -35,15 +35,15 @@ def packs(work: Work, policy: Policy, rows: Rows, name: str = "train") -> MakeBa
     return above_frozen(work, policy, rows, name)(make)
 
 
-def fed(work: Work, policy: Policy, make: MakeBatches, count: int, objective: Objective) -> Feed:
-    """`count` rows of text under `objective`, validated by the likelihood of text."""
+def fed(work: Work, policy: Policy, make: MakeBatches, lengths: np.ndarray, objective: Objective) -> Feed:
+    """Rows of text, of so many tokens each, under `objective`, validated by the likelihood of text."""
     budget, validation = int(work.plan.forecast["micro_batch_tokens"]), work.rendered.get("validation")
     given = as_they_are if validation is None else above_frozen(work, policy, validation, "validation")
 
     def measure(policy: Policy) -> dict[str, float]:
         return _validation_nll(policy, validation, budget, given) if validation is not None else {}
 
-    return Feed(shuffled(work, make, count), objective, measure)
+    return Feed(shuffled(work, make, len(lengths)), objective, measure, lengths=lengths)
 
 
 def learnt_rows(work: Work) -> Rendered | Joined:

@@ -30,7 +30,8 @@ def preference(work: Work, policy: Policy) -> Feed:
         for split in LEARNT_FROM
         if split in work.rendered
     }
-    return Feed(shuffled(work, make["train"], len(work.rows["train"])), objective, on_validation(work, objective, make))
+    source, measure = shuffled(work, make["train"], len(work.rows["train"])), on_validation(work, objective, make)
+    return Feed(source, objective, measure, lengths=pair_lengths(work))
 
 
 def reference(work: Work, policy: Policy, split: Split) -> np.ndarray:
@@ -69,6 +70,11 @@ def pair_batches(work: Work, policy: Policy, split: Split, columns: Mapping[str,
 def pair_weights(work: Work, split: Split) -> dict[str, np.ndarray]:
     """`row_weight` of both rows of each pair: the pair's own."""
     return {"row_weight": np.repeat(np.array([pair.weight for pair in work.rows[split]], np.float32), ROWS)}
+
+
+def pair_lengths(work: Work) -> np.ndarray:
+    """The tokens of both rows of each training pair together."""
+    return work.rendered["train"].lengths.reshape(-1, ROWS).sum(1)
 
 
 def on_validation(work: Work, objective: Objective, make: Mapping[Split, MakeBatches]) -> Measure:

@@ -7,7 +7,7 @@ from luthier.data.stream import MakeBatches, precomputed
 from luthier.engine.first_head import fit_head
 from luthier.jobs.feeds.classes import trunk_features
 from luthier.jobs.feeds.feed import Feed, shuffled
-from luthier.jobs.feeds.preference import LEARNT_FROM, on_validation, pair_batches, pair_weights
+from luthier.jobs.feeds.preference import LEARNT_FROM, on_validation, pair_batches, pair_lengths, pair_weights
 from luthier.jobs.workbench import Split, Work
 from luthier.models.policy import Policy
 from luthier.objectives import TABLE
@@ -25,7 +25,8 @@ def reward(work: Work, policy: Policy) -> Feed:
             with work.stages.stage("first head"):
                 fit_head(policy, objective, rows.to(policy.device))
 
-    return Feed(shuffled(work, make["train"], count), objective, on_validation(work, objective, make), begin)
+    source, measure = shuffled(work, make["train"], count), on_validation(work, objective, make)
+    return Feed(source, objective, measure, begin, lengths=None if frozen else pair_lengths(work))
 
 
 def _batches(work: Work, policy: Policy, split: Split, frozen: bool) -> MakeBatches:

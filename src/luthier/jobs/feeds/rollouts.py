@@ -37,7 +37,10 @@ def rollouts(work: Work, policy: Policy) -> Feed:
     )  # fmt: skip
     asked = prompts(work, renderer, "validation")
     objective = TABLE[settings.type](settings, work.plan.multi_label)
-    return Feed(source, objective, lambda p: _measured(work, p, renderer, reward, asked), learns_rows=False)
+    longest = np.array([len(ids) + source.max_new_tokens for ids in source.prompts])
+    return Feed(
+        source, objective, lambda p: _measured(work, p, renderer, reward, asked), learns_rows=False, lengths=longest
+    )
 
 
 def value_head(policy: Policy) -> nn.Linear:

@@ -27,11 +27,11 @@ def imitation(work: Work, policy: Policy) -> Feed:
     make = packs(work, policy, rows)
     if settings.top_k is None:
         with work.stages.stage("load the teacher"):
-            return fed(work, policy, make, len(rows), build(settings, False, teacher=load(), vocabulary=vocabulary))
+            return fed(work, policy, make, rows.lengths, build(settings, False, teacher=load(), vocabulary=vocabulary))
     how, numbers = Likeliest(settings.top_k, settings.temperature, vocabulary), reached(work, len(rows))
     asked = Chosen(rows, np.array(numbers))
     with work.stages.stage("ask the teacher") as progress:
         budget = int(work.plan.forecast["micro_batch_tokens"])
         said = taught(load, asked, how, files.sha256, work.home.cache("teachers"), budget, progress)
     told = with_targets(make, rows, said, numbers)
-    return fed(work, policy, told, len(rows), build(settings, False, vocabulary=vocabulary))
+    return fed(work, policy, told, rows.lengths, build(settings, False, vocabulary=vocabulary))

@@ -1,0 +1,187 @@
+"""Micro-batches of a fit are tried, the heaviest first, and smaller ones where they do not fit into memory."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from luthier.data.batch import Batch
+from luthier.engine.peak import Peak
+from luthier.engine.probe import Prober, Trial, update_seconds
+from luthier.errors import TrainingError
+from luthier.jobs.feeds import feed_of
+from luthier.jobs.feeds.feed import Feed
+from luthier.jobs.looked import Looked, Operations, look
+from luthier.jobs.prepare import model_facts
+from luthier.jobs.workbench import Work
+from luthier.models.policy import Policy
+from luthier.recipe import HEADED, parse_memory, total_steps
+
+LEAST_SECONDS, SHARE = 5.0, 0.02
+"""How long trying may take: so many seconds, or this share of the forecast if that is more."""
+ROUNDS = 4
+"""Usual micro-batches in each lane, at most."""
+WEIGHT_BYTES, MOMENTS = 4, 2
+"""Of a trained weight, and how many AdamW keeps of each."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was found out: seconds of an operation (`Operations`) and its gradient, seconds of the optimizer in a step,
+    bytes at the peak of a step with the optimizer's state, and what was looked at."""
+
+    operation_seconds: float
+    update_seconds: float
+    step_bytes: float
+    looked: Looked
+    operations: Operations
+
+
+def with_micro_batches(work: Work, micro_batch_tokens: int, lanes: int) -> Work:
+    """With micro-batches of so many tokens, so many of them side by side."""
+    sizes = {"micro_batch_tokens": micro_batch_tokens, "lanes": lanes}
+    return replace(work, plan=replace(work.plan, forecast={**work.plan.forecast, **sizes}))
+
+
+def fitting(work: Work, policy: Policy, feed: Feed, peak: Peak) -> tuple[Work, Feed, Measured]:
+    """Try micro-batches, and smaller ones until they fit into `machine.memory` or cannot be cut further.
+
+    Raises TrainingError where a GPU has no room for the smallest.
+    """
+    deadline = time.perf_counter() + max(LEAST_SECONDS, SHARE * work.plan.forecast["seconds"])
+    room, planned = parse_memory(str(work.recipe.machine.memory)), work
+    while True:
+        found = _tried(work, policy, feed, peak, deadline, room)
+        smaller = _smaller(work, found.looked.longest)
+        if found.step_bytes <= room or smaller is None:
+            break
+        work = smaller
+        feed = feed_of(work, policy)
+    if found.step_bytes == float("inf"):
+        raise TrainingError("the longest row does not fit into the memory of the GPU", "the first micro-batch",
+                            "Lower `train.sequence_len`, train fewer weights, or set `load_in_4bit`")  # fmt: skip
+    if work is not planned or found.step_bytes > room:
+        work.stages.reporter.event("warning", _told(planned, work, found.step_bytes, room))
+    return work, feed, found
+
+
+def _told(planned: Work, work: Work, peak_bytes: float, room: float) -> str:
+    before, after = (f"{w.plan.forecast['micro_batch_tokens']} tokens in {w.plan.forecast['lanes']} lanes"
+                     for w in (planned, work))  # fmt: skip
+    takes = f"{peak_bytes / 1e9:.2f} GB at the peak where machine.memory allows {room / 1e9:.2f} GB"
+    if work is planned:
+        return f"micro-batches of {before} take {takes}, and cannot be smaller"
+    return f"micro-batches of {before} do not fit into machine.memory; those of {after} take {takes}"
+
+
+def _smaller(work: Work, longest: int) -> Work | None:
+    """Half the tokens, but no fewer than the longest row; then half the lanes; then None."""
+    tokens, lanes = int(work.plan.forecast["micro_batch_tokens"]), int(work.plan.forecast["lanes"])
+    if longest and tokens > longest:
+        return with_micro_batches(work, max(longest, tokens // 2), lanes)
+    return with_micro_batches(work, tokens, lanes // 2) if lanes > 1 else None
+
+
+def operations_of(work: Work, policy: Policy) -> Operations:
+    """What a token, a target and a pair of tokens of one row cost this model."""
+    facts = model_facts(work.files, work.recipe)
+    table = facts.vocab_size * facts.hidden_size
+    causal = 1 if policy.pooling == "last" else 2
+    head = 0 if work.recipe.objective.type in HEADED else table
+    trunk = above_frozen(work) * (facts.num_parameters - table)
+    return Operations(trunk, head, causal * facts.num_layers * facts.hidden_size)
+
+
+def under_way(work: Work) -> float:
+    """The most tokens that are worked on at a time, of all lanes."""
+    return work.plan.forecast["tokens_under_way"] or math.inf
+
+
+def above_frozen(work: Work) -> float:
+    """The share of the blocks that run in a step; the output of those below is computed once."""
+    blocks = int(work.plan.forecast["frozen_blocks"])
+    return 1 - blocks / model_facts(work.files, work.recipe).num_layers
+
+
+def _tried(work: Work, policy: Policy, feed: Feed, peak: Peak, deadline: float, room: float) -> Measured:
+    lanes, operations = int(work.plan.forecast["lanes"]), operations_of(work, policy)
+    looked = look(feed, total_steps(work.recipe, len(work.rows["train"])), lanes, operations)
+    trials = Trials(Prober(policy, feed.objective, feed.seams.gradient, peak, under_way(work)), operations, deadline)
+    trials.run([looked.small], 1)  # wakes threads and libraries
+    trials.prober.settle()
+    trials.run([looked.light], 1)
+    need = trials.foretold(looked.tokens, lanes)
+    if need > room and looked.usual and trials.affords(looked.usual[:1]):
+        trials.run(looked.usual[:1], 1)
+        need = trials.foretold(looked.tokens, lanes)
+    if need <= room:
+        trials.run_some(looked.heavy, lanes)
+        usual = looked.usual[:: max(1, len(looked.usual) // (ROUNDS * lanes))][: ROUNDS * lanes]
+        for start in range(0, len(usual), lanes):
+            trials.run_some(usual[start : start + lanes], lanes)
+        need = trials.foretold(looked.tokens, lanes)
+    return Measured(trials.operation_seconds, update_seconds(policy.trainable()), need, looked, operations)
+
+
+class Trials:
+    """Trials so far, and what they say of others; those with the most tokens count for memory, all that ran in as many
+    lanes as the last for time."""
+
+    def __init__(self, prober: Prober, operations: Operations, deadline: float) -> None:
+        self.prober, self.operations, self.deadline = prober, operations, deadline
+        self.gradient_bytes = WEIGHT_BYTES * sum(p.numel() for p in prober.policy.trainable().values())
+        self.seen: list[tuple[int, int, float, Trial]] = []
+        """Tokens of the largest micro-batch, lanes, operations, and what was measured."""
+
+    def run(self, batches: Sequence[Batch], lanes: int) -> None:
+        """Try them; where a GPU has no room for them, they take infinitely many bytes."""
+        try:
+            trial = self.prober(batches, lanes)
+        except torch.OutOfMemoryError:
+            trial = Trial(0.0, 0, float("inf"))
+        work, sizes = sum(map(self.operations, batches)), [len(batch.ids_T) for batch in batches]
+        side_by_side = min(lanes, len(batches)) if sum(sizes) <= self.prober.room else 1
+        self.seen.append((max(sizes), side_by_side, work, trial))
+
+    def run_some(self, batches: Sequence[Batch], lanes: int) -> int:
+        """Try all of them, or the last alone where there is no time for more; how many were tried."""
+        for some, side_by_side in ((batches, lanes), (batches[-1:], 1)):
+            if some and self.affords(some):
+                self.run(some, side_by_side)
+                return len(some)
+        return 0
+
+    def affords(self, batches: Sequence[Batch]) -> bool:
+        """Whether there is time for them."""
+        return time.perf_counter() + sum(map(self.operations, batches)) * self.operation_seconds <= self.deadline
+
+    @property
+    def operation_seconds(self) -> float:
+        """Seconds of an operation: of all trials but those that only lead up to them."""
+        counted = self.seen[2:] or self.seen[-1:]
+        return sum(trial.seconds for *_, trial in counted) / sum(work for _, _, work, _ in counted)
+
+    def foretold(self, tokens: int, lanes: int) -> float:
+        """Bytes at the peak of steps whose largest micro-batch has so many tokens, in so many lanes.
+
+        A lane holds its activations and its gradient; beside them stands the sum. Activations lie on the line through
+        the lightest and the heaviest trial, or grow with the tokens where one trial is all there is.
+        """
+        least, most = (pick(self.seen[1:], key=lambda entry: entry[:2]) for pick in (min, max))
+        light, heavy = self._activations(least), self._activations(most)
+        if most[0] > least[0]:
+            own = heavy + max(0.0, heavy - light) / (most[0] - least[0]) * (tokens - most[0])
+        else:
+            own = heavy * (tokens / most[0] if most[0] else 1.0)
+        at_a_time = min(lanes, max(1.0, self.prober.room / tokens)) if tokens else lanes
+        step = at_a_time * own + (lanes + 1) * self.gradient_bytes
+        return most[3].held + step + MOMENTS * self.gradient_bytes
+
+    def _activations(self, entry: tuple[int, int, float, Trial]) -> float:
+        """Bytes that each lane of a trial held beside its gradient."""
+        _, lanes, _, trial = entry
+        return max(0.0, trial.extra - (lanes + 1) * self.gradient_bytes) / lanes
