@@ -138,7 +138,6 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         BASE + "load_in_4bit: true\nmachine: {stream_base: true}\n",
         ["`machine.stream_base` needs", "load_in_4bit"],
     ),
-    "four bits with DoRA": (BASE + "load_in_4bit: true\nadapter: {use_dora: true}\n", ["exclude each other"]),
     "label smoothing of text": (
         BASE + "objective: {label_smoothing: 0.1}\n",
         ["no effect", "`objective: classify`"],

@@ -2,9 +2,9 @@
 request DoRA (Liu et al. 2024, arXiv:2402.09353), which learns the length of each row of W + s·BA apart.
 
 PEFT owns the parameters, their names and the files. Its plain float path is replaced by a function that computes the
-same y = x Wᵀ + b + s·(x Aᵀ) Bᵀ and keeps only x and x Aᵀ for the backward. Whatever is not that plain case (adapter
-off, merged, several adapters, dropout, DoRA) takes PEFT's own path. Weights of four bits are expanded when they are
-needed, and kept as they are for the backward.
+same y = x Wᵀ + b + s·(x Aᵀ) Bᵀ and keeps only x and x Aᵀ for the backward, or by that of `dora.py`. Whatever is not
+that plain case (adapter off, merged, several adapters, dropout) takes PEFT's own path. Weights of four bits are
+expanded when they are needed, and kept as they are for the backward.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from luthier.errors import ModelError
 from luthier.models.adapt.blocks import adapted, blocks_of
+from luthier.models.adapt.dora import Dora, begin_at_rows, is_dora
 from luthier.models.adapt.lora_linear import Adapted, lora_linears
 from luthier.models.held import HeldLinear
 from luthier.recipe.types import Adapter
@@ -34,6 +35,9 @@ def add_lora(model: nn.Module, adapter: Adapter, task_type: str | None) -> PeftM
     """
     wrapped = on_targets(LoraConfig, model, adapter, r=adapter.lora_r, use_dora=adapter.use_dora, task_type=task_type)
     fuse(wrapped)
+    for layer in wrapped.modules():
+        if isinstance(layer, LoraLayer):
+            begin_at_rows(layer, "default")
     return wrapped
 
 
@@ -142,26 +146,35 @@ class LeanForward:
     """The forward of one layer: the lean function where the layer is in PEFT's plain state, else PEFT's own."""
 
     def __init__(self, layer: Any, together: Together) -> None:
-        self.layer, self.together = layer, together
+        self.layer, self.together, self.dora = layer, together, Dora()
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         layer, route = self.layer, ROUTE.get()
         if route is not None:
             return _routed(layer, x, route)
-        if args or kwargs or _adapted(layer) is None:
+        name = None if args or kwargs else _only_adapter(layer)
+        if name is None:
             return type(layer).forward(layer, x, *args, **kwargs)
+        if is_dora(layer, name):
+            return self.dora(layer, name, x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
         return self.together(layer, x)
 
 
-def _adapted(layer: Any) -> Adapted | None:
-    """The matrices of a layer in PEFT's plain state; None in any other."""
+def _only_adapter(layer: Any) -> str | None:
+    """The adapter of a layer that is in a state which the functions here know; None in any other."""
     names, base = layer.active_adapters, layer.base_layer
     if layer.disable_adapters or layer.merged or len(names) != 1 or names[0] not in layer.lora_A:
         return None
-    if type(base) not in (nn.Linear, HeldLinear) or not _is_plain(layer, names[0]):
+    known = type(base) in (nn.Linear, HeldLinear) and _is_plain(layer, names[0])
+    return names[0] if known else None
+
+
+def _adapted(layer: Any) -> Adapted | None:
+    """The matrices of a layer with one plain adapter; None for any other."""
+    name, base = _only_adapter(layer), layer.base_layer
+    if name is None or is_dora(layer, name):
         return None
-    a, b = layer.lora_A[names[0]].weight, layer.lora_B[names[0]].weight
-    return Adapted(base.weight, base.bias, a, b, layer.scaling[names[0]])
+    return Adapted(base.weight, base.bias, layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name])
 
 
 def _routed(layer: Linear, x: Tensor, route: Mapping[str, Tensor]) -> Tensor:
@@ -177,4 +190,5 @@ def _routed(layer: Linear, x: Tensor, route: Mapping[str, Tensor]) -> Tensor:
 def _is_plain(layer: Any, name: str) -> bool:
     dropout = layer.lora_dropout[name]
     silent = isinstance(dropout, nn.Identity) or not layer.training
-    return silent and name not in layer.lora_variant and layer.lora_B[name].bias is None
+    known = name not in layer.lora_variant or is_dora(layer, name)
+    return silent and known and layer.lora_B[name].bias is None
