@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luthier.engine.budget import SAMPLED_TOKENS, Forecast, forecast, trained_parameters
+from luthier.engine.budget import SAMPLED_TOKENS, Forecast, checkpointing, forecast, trained_parameters
 from luthier.recipe import DataFacts, Facts, MachineFacts, ModelFacts, from_mapping, resolve
 
 MACHINE = MachineFacts(cores=2, memory_bytes=24_000_000_000, device="cpu", gemm_gflops=180.0)
@@ -72,7 +72,7 @@ def test_passages_that_are_rehearsed_are_counted() -> None:
         ({"batch_size": 1}, {}, 1),
         ({"batch_size": 16}, {"threads": 8}, 8),
         ({"batch_size": 2}, {"threads": 8}, 2),
-        ({"batch_size": 16}, {"memory": "2GB"}, 1),
+        ({"batch_size": 16, "gradient_checkpointing": False}, {"memory": "2GB"}, 1),
     ],
 )
 def test_lanes_need_cores_rows_and_memory(train: dict[str, Any], machine: dict[str, Any], lanes: int) -> None:
@@ -219,3 +219,41 @@ def test_as_many_tokens_are_sampled_at_a_time_as_the_sampler_holds() -> None:
     from luthier.models.sample import MEMORY_TOKENS
 
     assert SAMPLED_TOKENS == MEMORY_TOKENS
+
+
+def decided(memory: str, **train: Any) -> tuple[Any, str | None]:
+    recipe = from_mapping({"base_model": "m", "data": "d", "train": train, "machine": {"memory": memory}})
+    found, why = checkpointing(resolve(recipe, data(longest_tokens=4000)).recipe, data(longest_tokens=4000))
+    return found.train.gradient_checkpointing, why
+
+
+def test_blocks_are_computed_again_only_where_the_longest_row_needs_it() -> None:
+    off, why = decided("20GB")
+    assert off is False
+    assert "4,000 tokens, takes 9.5 GB; machine.memory leaves 19 GB" in str(why)
+    on, why = decided("8GB")
+    assert on is True
+    assert "0.71 GB are enough" in str(why)
+    assert decided("8GB", gradient_checkpointing=False) == (False, None)
+    assert decided("20GB", gradient_checkpointing=True) == (True, None)
+
+
+def test_computing_blocks_again_costs_a_forward_pass_and_saves_memory() -> None:
+    kept, again, auto = (
+        foretold(data(longest_tokens=4000), train={"gradient_checkpointing": how, **FIXED["train"]},
+                 machine={"memory": "8GB"})
+        for how in (False, True, "auto")
+    )  # fmt: skip
+    assert again.seconds == pytest.approx(1.5 * kept.seconds)
+    assert again.peak_memory_bytes < kept.peak_memory_bytes / 2
+    assert auto == again
+    few = foretold(data(longest_tokens=64), train=FIXED["train"])
+    assert few == foretold(data(longest_tokens=64), train={"gradient_checkpointing": False, **FIXED["train"]})
+
+
+def test_states_in_the_machines_memory_are_not_in_the_gpus() -> None:
+    gpu = replace(data(longest_tokens=4000), machine=replace(MACHINE, device="cuda"))
+    train = {"gradient_checkpointing": True, **FIXED["train"]}
+    near, far = (foretold(gpu, train={**train, "activation_offloading": away}) for away in (False, True))
+    saved = near.micro_batch_tokens * 4 * 30 * 576
+    assert near.peak_memory_bytes - far.peak_memory_bytes == pytest.approx(saved, rel=1e-3)

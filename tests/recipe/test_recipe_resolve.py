@@ -22,7 +22,7 @@ from luthier.recipe import (
     total_steps,
 )
 from luthier.recipe.accepts import annotation, choices, dotted, every_key
-from luthier.recipe.auto import RULES
+from luthier.recipe.auto import BY_FORECAST, RULES
 from luthier.recipe.methods import HEADED, METHODS, PAIRED
 from luthier.recipe.values import Part
 
@@ -149,7 +149,7 @@ def test_no_auto_is_left_and_nothing_given_is_changed(adapter: str, objective: s
     facts = Facts(SMOLLM, replace(TICKETS, labels=2, task=task), MACHINE)
     resolved = resolve(recipe, facts)
     assert list(autos(recipe))
-    assert not list(autos(resolved.recipe))
+    assert [f"train.{name}" for name in autos(resolved.recipe)] == list(BY_FORECAST)
     assert (resolved.recipe.train.batch_size, resolved.recipe.train.eval_steps) == (3, 7)
     assert resolved.recipe.train.save_steps == 7
     assert not {"name", "train.batch_size", "train.eval_steps"} & set(filled(resolved))
@@ -159,7 +159,7 @@ def test_no_auto_is_left_and_nothing_given_is_changed(adapter: str, objective: s
 
 def test_every_key_that_can_be_auto_has_a_rule() -> None:
     can = {dotted(key) for key, _, _ in every_key() if "auto" in choices(annotation(key))}
-    assert can == {*RULES, "data.0.type"}
+    assert can == {*RULES, *BY_FORECAST, "data.0.type"}
 
 
 def test_every_method_is_in_the_table() -> None:

@@ -138,6 +138,14 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         BASE + "load_in_4bit: true\nmachine: {stream_base: true}\n",
         ["`machine.stream_base` needs", "load_in_4bit"],
     ),
+    "blocks of a frozen trunk": (
+        BASE + "adapter: head\nobjective: classify\ntrain: {gradient_checkpointing: true}\n",
+        ["`train.gradient_checkpointing`", "no effect"],
+    ),
+    "states moved that are not kept": (
+        BASE + "train: {activation_offloading: true}\n",
+        ["`train.activation_offloading`", "no effect without `train.gradient_checkpointing: true`"],
+    ),
     "label smoothing of text": (
         BASE + "objective: {label_smoothing: 0.1}\n",
         ["no effect", "`objective: classify`"],

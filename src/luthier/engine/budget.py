@@ -65,6 +65,7 @@ def forecast(recipe: Recipe, facts: Facts) -> Forecast:
 
     `whole_job` adds what happens before them, between them and after them.
     """
+    recipe, _ = checkpointing(recipe, facts)
     rows = facts.data.rows["train"]
     steps = total_steps(recipe, rows)
     rows += learnt_beside(recipe, rows)
@@ -112,8 +113,10 @@ def operations_before(recipe: Recipe, facts: Facts) -> float:
 
 
 def gradient_forwards(recipe: Recipe, num_layers: int) -> float:
-    """How many forward passes a gradient costs: one for that of the inputs, one more where all weights are trained."""
-    return {"head": 0, "full": 2}.get(recipe.adapter.type, 1) * layers_share(recipe, num_layers)
+    """How many forward passes a gradient costs: one for that of the inputs, one more where all weights are trained, and
+    one more where blocks are computed again."""
+    again = recipe.train.gradient_checkpointing is True
+    return ({"head": 0, "full": 2}.get(recipe.adapter.type, 1) + again) * layers_share(recipe, num_layers)
 
 
 def forward_operations(recipe: Recipe, facts: Facts) -> float:
@@ -158,6 +161,23 @@ def micro_batch_tokens(recipe: Recipe, facts: Facts) -> int:
     if recipe.number_format != "float32":
         best = min(best, LEAN_MICRO_BATCH_TOKENS) if facts.machine.device == "cpu" else best
     return max(_longest(recipe, facts), min(best, fits))
+
+
+def checkpointing(recipe: Recipe, facts: Facts) -> tuple[Recipe, str | None]:
+    """The recipe with `train.gradient_checkpointing` decided, and why where it was `auto`: on where a micro-batch of
+    the longest row alone would not fit."""
+    if recipe.train.gradient_checkpointing != "auto":
+        return recipe, None
+    off, on = (
+        recipe.model_copy(update={"train": recipe.train.model_copy(update={"gradient_checkpointing": value})})
+        for value in (False, True)
+    )
+    longest, room = _longest(recipe, facts), max(0.0, _room(off, facts)) / 1e9
+    takes, less = (lane_bytes(each, facts, longest) / 1e9 for each in (off, on))
+    what = f"the longest row, {longest:,} tokens, takes {takes:.2g} GB; machine.memory leaves {room:.2g} GB for it"
+    if takes <= room or recipe.adapter.type == "head":
+        return off, what
+    return on, f"{what}, and {less:.2g} GB are enough where blocks are computed again"
 
 
 def lanes(recipe: Recipe, facts: Facts) -> int:
@@ -247,6 +267,8 @@ def token_bytes(recipe: Recipe, facts: Facts) -> float:
     """What a token of a micro-batch adds while its gradient is taken; a frozen trunk keeps nothing."""
     trained = facts.model.num_layers * trained_share(recipe, facts)
     kept = 2 if recipe.adapter.type == "head" else max(2, trained * ACTIVATIONS_PER_LAYER)
+    if recipe.train.gradient_checkpointing is True:
+        kept = ACTIVATIONS_PER_LAYER + (0 if recipe.train.activation_offloading else trained)
     return 4.0 * kept * facts.model.hidden_size * copies(recipe, facts)
 
 

@@ -20,6 +20,7 @@ from luthier.jobs.trials import under_way
 from luthier.jobs.workbench import Work
 from luthier.jobs.workspace import FIT, PROBE, whole_folder
 from luthier.models.load import make_policy, save_policy
+from luthier.models.recompute import recompute_blocks
 from luthier.recipe import Recipe, parse_time, total_steps
 from luthier.store import runs
 from luthier.store.files import read_json, write_json
@@ -40,6 +41,8 @@ def fit(work: Work, look: Callable[[], str | None]) -> dict[str, Any]:
     with work.stages.stage("load"):
         policy = make_policy(work.files, recipe.adapter, tuple(plan.labels), plan.multi_label, recipe.train.seed,
                              recipe.machine.device)  # fmt: skip
+    if recipe.train.gradient_checkpointing is True:
+        recompute_blocks(policy.wrapped, recipe.adapter.lora_dropout > 0, recipe.train.activation_offloading)
     memory = Checkpoints(work.folder / "checkpoints", int(recipe.train.save_steps))
     fresh = newest(memory.folder, "step") is None
     work, feed = ready_to_step(work, policy, peak, memory, fresh)

@@ -18,7 +18,7 @@ from luthier.data.rendered import Rendered
 from luthier.data.sharing import computed_share
 from luthier.data.tokens import Tokens
 from luthier.engine.accountant import Guarantee, guarantee
-from luthier.engine.budget import Forecast
+from luthier.engine.budget import Forecast, checkpointing
 from luthier.engine.frozen import frozen
 from luthier.engine.whole_job import forecast
 from luthier.errors import RecipeError
@@ -84,7 +84,7 @@ def make_ready(source: Recipe, base: Path, home: Home, note: Note) -> Ready:
     model = model_facts(files, source)
     facts = Facts(model, data_facts(source, data, rendered, renderer), machine, teacher,
                   states_kept(source, files, model, rendered, home))  # fmt: skip
-    resolved = recipes.resolve(source, facts)
+    resolved = with_checkpointing(recipes.resolve(source, facts), facts)
     length = int(resolved.recipe.train.sequence_len)
     if facts.data.longest_tokens > length:
         rendered = {
@@ -155,6 +155,15 @@ def teacher_facts(recipe: Recipe, files: ModelFiles, cache: Path, note: Note) ->
             "cannot be compared", "objective.teacher", "Name a teacher of the same family",
         )  # fmt: skip
     return model_facts(teacher, recipe)
+
+
+def with_checkpointing(resolved: Resolved, facts: Facts) -> Resolved:
+    """Whether blocks are computed again, as the memory of the machine has it."""
+    recipe, why = checkpointing(resolved.recipe, facts)
+    if why is None:
+        return resolved
+    reason = Reason("train.gradient_checkpointing", recipe.train.gradient_checkpointing, why)
+    return Resolved(recipe, (*resolved.reasons, reason))
 
 
 def privacy_reason(recipe: Recipe, promise: Guarantee) -> Reason:

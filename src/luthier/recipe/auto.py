@@ -33,6 +33,9 @@ DISK_SHARE = 0.5
 WATTS_PER_CORE = 15
 WATTS_PER_GPU = 350
 
+BY_FORECAST = ("train.gradient_checkpointing",)
+"""Keys whose `auto` the forecast fills, which knows what fits into memory."""
+
 Rule = Callable[[Recipe, Facts], tuple[Any, str]]
 """The value, and one plain sentence with the numbers it comes from."""
 
@@ -216,4 +219,4 @@ RULES: dict[str, Rule] = {
     "machine.stream_base": _stream_base,
     "machine.power_watts": _power,
 }
-"""Every key that can be `auto`, in the order in which they are filled: later ones use earlier ones."""
+"""Every other key that can be `auto`, in the order in which they are filled: later ones use earlier ones."""

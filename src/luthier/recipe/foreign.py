@@ -28,6 +28,7 @@ _EPOCHS = "write `train.num_epochs`"
 _ADAPTER = "write `adapter.type`: `lora`, `full`, `head`, `ia3`, `bottleneck`, `adalora`, `prefix` or `prompt`"
 _OBJECTIVE = "write `objective`: `sft`, `pretrain`, `classify`, `distill`, `dpo`, `reward`, `grpo` or `ppo`"
 _BATCH = "write `train.batch_size`, the rows per optimizer step; micro-batches are cut by the machine's memory"
+_CHECKPOINTING = "write `train.gradient_checkpointing`: `auto`, `true` or `false`"
 _RATE = "write `train.learning_rate`"
 _SCHEDULE = "write `train.lr_scheduler`: `constant`, `linear`, `cosine` or `wsd`"
 _WARMUP = "write `train.warmup_ratio`, a share of the steps"
@@ -55,9 +56,10 @@ _GROUPS: dict[str, str] = {
     "dataset_prepared_path overwrite_cache preprocessing_num_workers dataset_num_proc "
     "dataset_processes dataloader_num_workers dataloader_pin_memory dataloader_prefetch_factor": _WORKERS,
     "micro_batch_size per_device_train_batch_size train_batch_size global_batch_size": _BATCH,
-    "gradient_accumulation_steps grad_accum auto_find_batch_size gradient_checkpointing "
-    "gradient_checkpointing_kwargs use_gradient_checkpointing eval_batch_size "
-    "per_device_eval_batch_size activation_offloading": _MEMORY,
+    "gradient_accumulation_steps grad_accum auto_find_batch_size gradient_checkpointing_kwargs "
+    "eval_batch_size per_device_eval_batch_size": _MEMORY,
+    "use_gradient_checkpointing": _CHECKPOINTING,
+    "enable_activation_offloading": "write `train.activation_offloading`",
     "num_train_epochs epochs n_epochs": _EPOCHS,
     "max_length max_seq_length max_seq_len cutoff_len block_size model_max_length": _LENGTH,
     "max_prompt_length": _LENGTH,

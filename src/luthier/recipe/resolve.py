@@ -34,7 +34,7 @@ class Resolved:
 
 
 def resolve(recipe: Recipe, facts: Facts) -> Resolved:
-    """Fill every `auto`, and `name` where it is not given; what the recipe says itself is never changed.
+    """Fill every `auto` but the forecast's (`auto.BY_FORECAST`), and `name`; what the recipe says is never changed.
 
     Raises RecipeError where the recipe contradicts itself, the model, the data or the machine.
     """
@@ -127,6 +127,9 @@ def misfits(recipe: Recipe, facts: Facts) -> Iterator[Fault]:
     if recipe.machine.device == "cuda" and facts.machine.device == "cpu":
         what = "`machine.device` is `cuda`, but this machine has no CUDA device"
         yield Fault(("machine", "device"), what, "Write `auto` or `cpu`")
+    if recipe.train.activation_offloading and "cpu" in (recipe.machine.device, facts.machine.device):
+        what = "`train.activation_offloading` moves data from a GPU to the machine's memory, and this fit is on a CPU"
+        yield Fault(("train", "activation_offloading"), what, "Leave it out")
 
 
 PAIRS = "Give rows with a chosen and a rejected answer"

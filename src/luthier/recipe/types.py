@@ -122,6 +122,11 @@ class Train(Part):
     """AdamW's epsilon."""
     max_grad_norm: AtLeast0 = 1.0
     """The gradient's global norm is clipped to this; 0 turns clipping off. With `privacy`, that of each row's own."""
+    gradient_checkpointing: Auto | Switch = "auto"
+    """Keep of each transformer block only what goes in, and compute the rest again for the backward: less memory, a
+    third more time, the same gradient. `auto`: where memory needs it."""
+    activation_offloading: Switch = False
+    """On a GPU, with `gradient_checkpointing: true`: what goes into the blocks waits in the machine's memory."""
     sequence_len: Auto | Positive = "auto"
     """The longest row in tokens."""
     truncation: Literal["error", "drop", "right"] = "error"
