@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luthier.engine.budget import SAMPLED_TOKENS, Forecast, checkpointing, forecast, trained_parameters
+from luthier.engine.budget import PASSAGE_TOKENS, SAMPLED_TOKENS, Forecast, checkpointing, forecast, trained_parameters
 from luthier.recipe import DataFacts, Facts, MachineFacts, ModelFacts, from_mapping, resolve
 
 MACHINE = MachineFacts(cores=2, memory_bytes=24_000_000_000, device="cpu", gemm_gflops=180.0)
@@ -257,3 +257,28 @@ def test_states_in_the_machines_memory_are_not_in_the_gpus() -> None:
     near, far = (foretold(gpu, train={**train, "activation_offloading": away}) for away in (False, True))
     saved = near.micro_batch_tokens * 4 * 30 * 576
     assert near.peak_memory_bytes - far.peak_memory_bytes == pytest.approx(saved, rel=1e-3)
+
+
+def whole(train: dict[str, Any] | None = None) -> Forecast:
+    return foretold(adapter="full", train={**FIXED["train"], "max_grad_norm": 0, "gradient_checkpointing": False,
+                                           **(train or {})}, machine={"memory": "30GB", "threads": 1})  # fmt: skip
+
+
+def test_a_gradient_that_is_used_as_it_arrives_takes_no_memory_and_a_step_is_one_micro_batch() -> None:
+    plain, lean = whole(), whole({"optimizer_in_backward": True})
+    assert lean.micro_batch_tokens == 8 * 411
+    assert lean.lanes == 1
+    weights, table, tokens = 134_515_008, 49152 * 576, lean.micro_batch_tokens - plain.micro_batch_tokens
+    saved = 4 * (2 * weights - table) - tokens * 4 * 34 * 30 * 576
+    assert plain.peak_memory_bytes - lean.peak_memory_bytes == pytest.approx(saved, rel=1e-3)
+
+
+def test_no_general_passage_is_longer_than_a_step_in_the_backward_holds() -> None:
+    short = data(longest_tokens=20, mean_tokens=15.0)
+    train = {"max_grad_norm": 0, "optimizer_in_backward": True, **FIXED["train"]}
+    assert foretold(short, adapter="full", train=train).micro_batch_tokens == 8 * PASSAGE_TOKENS
+
+
+def test_moments_of_eight_bits_take_a_quarter() -> None:
+    saved = whole().peak_memory_bytes - whole({"optimizer": "adamw_8bit"}).peak_memory_bytes
+    assert saved == pytest.approx(6 * 134_515_008, rel=1e-3)

@@ -35,7 +35,7 @@ model_name_or_path micro_batch_size gradient_accumulation_steps per_device_train
 sample_packing pad_to_sequence_len flash_attention bf16 fp16 use_gradient_checkpointing quantization_bit
 output_dir val_set_size datasets lora_target_linear cutoff_len logging_steps report_to dataset
 template num_train_epochs finetuning_type lora_rank lora_target max_seq_length train_on_inputs
-optimizer lr_scheduler_type warmup_steps eval_strategy save_total_limit wandb_project special_tokens
+optim lr_scheduler_type warmup_steps eval_strategy save_total_limit wandb_project special_tokens
 deepspeed fsdp hub_model_id neftune_noise_alpha trust_remote_code stage do_train
 """
 

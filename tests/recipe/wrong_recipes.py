@@ -146,6 +146,14 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         BASE + "train: {activation_offloading: true}\n",
         ["`train.activation_offloading`", "no effect without `train.gradient_checkpointing: true`"],
     ),
+    "steps in the backward with what needs the whole gradient": (
+        BASE + "train: {optimizer_in_backward: true, ewc_lambda: 1}\nobjective: grpo\n",
+        [
+            "`train.optimizer_in_backward`",
+            "`adapter: full`, `train.max_grad_norm: 0`, `train.ewc_lambda: 0`",
+            "samples no answers",
+        ],
+    ),
     "label smoothing of text": (
         BASE + "objective: {label_smoothing: 0.1}\n",
         ["no effect", "`objective: classify`"],

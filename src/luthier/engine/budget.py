@@ -24,6 +24,8 @@ WEIGHT_BYTES = {"float32": 4.0, "nf4": 0.516, "int8": 1.01}
 HEAD_CHUNK_TOKENS = 256
 HEAD_CHUNKS = {"classify": 0, "reward": 0, "distill": 8}
 """Chunks of logits of HEAD_CHUNK_TOKENS that a lane holds at once; 2 where an objective is not listed."""
+PASSAGE_TOKENS = 256
+"""General passages are not cut below this, however short the rows are."""
 LANE_TOKENS = 128
 """Tokens of a step that make a lane worth having."""
 SAMPLED_TOKENS = 16_384
@@ -160,7 +162,7 @@ def micro_batch_tokens(recipe: Recipe, facts: Facts) -> int:
     best = BEST_MICRO_BATCH_TOKENS[facts.machine.device]
     if recipe.number_format != "float32":
         best = min(best, LEAN_MICRO_BATCH_TOKENS) if facts.machine.device == "cpu" else best
-    return max(_longest(recipe, facts), min(best, fits))
+    return max(_least(recipe, facts), min(best, fits))
 
 
 def checkpointing(recipe: Recipe, facts: Facts) -> tuple[Recipe, str | None]:
@@ -172,9 +174,10 @@ def checkpointing(recipe: Recipe, facts: Facts) -> tuple[Recipe, str | None]:
         recipe.model_copy(update={"train": recipe.train.model_copy(update={"gradient_checkpointing": value})})
         for value in (False, True)
     )
-    longest, room = _longest(recipe, facts), max(0.0, _room(off, facts)) / 1e9
+    longest, room = _least(recipe, facts), max(0.0, _room(off, facts)) / 1e9
     takes, less = (lane_bytes(each, facts, longest) / 1e9 for each in (off, on))
-    what = f"the longest row, {longest:,} tokens, takes {takes:.2g} GB; machine.memory leaves {room:.2g} GB for it"
+    whose = "all rows of a step" if recipe.train.optimizer_in_backward else "the longest row"
+    what = f"{whose}, {longest:,} tokens, takes {takes:.2g} GB; machine.memory leaves {room:.2g} GB for it"
     if takes <= room or recipe.adapter.type == "head":
         return off, what
     return on, f"{what}, and {less:.2g} GB are enough where blocks are computed again"
@@ -183,10 +186,12 @@ def checkpointing(recipe: Recipe, facts: Facts) -> tuple[Recipe, str | None]:
 def lanes(recipe: Recipe, facts: Facts) -> int:
     """Micro-batches side by side: one a core, if each has enough to do and memory allows.
 
-    One where nothing but a head is trained, where dropout draws from the one random state, and where weights are read
-    from their files for each.
+    One where nothing but a head is trained, where dropout draws from the one random state, where weights are read from
+    their files for each, and where steps are taken in the backward.
     """
-    alone = recipe.adapter.type == "head" or recipe.adapter.lora_dropout or recipe.machine.stream_base is True
+    train = recipe.train
+    alone = recipe.adapter.type == "head" or recipe.adapter.lora_dropout or train.optimizer_in_backward
+    alone = alone or recipe.machine.stream_base is True
     if facts.machine.device != "cpu" or alone:
         return 1
     fits = int(_room(recipe, facts) / lane_bytes(recipe, facts, _longest(recipe, facts)))
@@ -206,18 +211,22 @@ def lane_bytes(recipe: Recipe, facts: Facts, tokens: int) -> float:
     model = facts.model
     head = HEAD_CHUNKS.get(recipe.objective.type, 2) * HEAD_CHUNK_TOKENS * model.vocab_size
     tokens += recipe.adapter.virtual_tokens
-    return 4.0 * (trained_parameters(recipe, facts) + head) + tokens * token_bytes(recipe, facts)
+    table = model.vocab_size * model.hidden_size  # the largest gradient that there is at a time
+    gradient = table if recipe.train.optimizer_in_backward else trained_parameters(recipe, facts)
+    return 4.0 * (gradient + head) + tokens * token_bytes(recipe, facts)
 
 
 def fixed_bytes(recipe: Recipe, facts: Facts) -> float:
-    """Weights, the summed gradient, AdamW's two moments, and where it is needed a copy of what is trained."""
+    """Weights, the summed gradient unless it is used at once, AdamW's two moments, and where it is needed a copy of
+    what is trained."""
     model = facts.model
     weights = 4.0 * (model.num_parameters + _live_teacher(recipe, facts))
     table = model.vocab_size * model.hidden_size
     held = 0.0 if recipe.machine.stream_base is True else WEIGHT_BYTES[recipe.number_format]
     weights -= (4.0 - held) * (model.num_parameters - table)
-    trained = 3 + (recipe.objective.kl_coef > 0)
-    return PROCESS_BYTES + weights + 4 * trained * trained_parameters(recipe, facts)
+    moments = 8 if recipe.train.optimizer == "adamw" else 2
+    trained = moments + 4 * (not recipe.train.optimizer_in_backward) + 4 * (recipe.objective.kl_coef > 0)
+    return PROCESS_BYTES + weights + trained * trained_parameters(recipe, facts)
 
 
 def _live_teacher(recipe: Recipe, facts: Facts) -> int:
@@ -285,3 +294,10 @@ def _room(recipe: Recipe, facts: Facts) -> float:
 def _longest(recipe: Recipe, facts: Facts) -> int:
     sampled = int(recipe.evaluate.max_new_tokens) if recipe.objective.type in ON_POLICY else 0
     return rows_each(recipe) * min(facts.data.longest_tokens, int(recipe.train.sequence_len)) + sampled
+
+
+def _least(recipe: Recipe, facts: Facts) -> int:
+    """What a micro-batch must hold: the longest example, or all of a step whose gradient is used as it arrives."""
+    if not recipe.train.optimizer_in_backward:
+        return _longest(recipe, facts)
+    return int(recipe.train.batch_size) * max(_longest(recipe, facts), PASSAGE_TOKENS)

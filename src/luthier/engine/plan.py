@@ -1,16 +1,15 @@
-"""How a gradient becomes a step: sum over ranks, refuse what is not finite, clip, AdamW at the scheduled rate."""
+"""How a gradient becomes a step: sum over ranks, refuse what is not finite, clip, step at the scheduled rate."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from luthier.data.batch import Batch
 from luthier.engine import world
+from luthier.engine.optimizers import kept_state, optimizer_of, put_back
 from luthier.engine.schedule import share
 from luthier.engine.seams import Gradients, Seams
 from luthier.errors import TrainingError
@@ -27,7 +26,7 @@ class Plan:
     """The optimizer, its schedule, the number of steps, and how many micro-batches are worked on side by side, with how
     many tokens in all.
 
-    AdamW (Loshchilov and Hutter 2017, arXiv:1711.05101); weight decay on matrices only. `settings` must be resolved:
+    Weight decay is on matrices only. `settings` must be resolved:
     its learning rate is a number. `parameters` are those that require gradients, by name.
     """
 
@@ -44,10 +43,7 @@ class Plan:
             {"params": vectors, "weight_decay": 0.0},
         ]
         self.peak = float(settings.learning_rate)
-        self.optimizer = torch.optim.AdamW(
-            [group for group in groups if group["params"]], lr=self.peak, eps=settings.adam_epsilon,
-            betas=(settings.adam_beta1, settings.adam_beta2), fused=True,
-        )  # fmt: skip
+        self.optimizer = optimizer_of(settings, [group for group in groups if group["params"]])
 
     def backward(
         self, policy: Policy, objective: Objective, batches: Sequence[Batch], units: Mapping[str, float]
@@ -81,7 +77,7 @@ class Plan:
             raise TrainingError(f"the gradient of step {step + 1} is {float(norm)}")
         if self.settings.max_grad_norm and self.seams.clip:
             nn.utils.clip_grads_with_norm_(self.parameters.values(), self.settings.max_grad_norm, norm)
-        rate = self.peak * share(self.settings.lr_scheduler, step, self.steps, self.settings.warmup_ratio)
+        rate = self.rate(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
@@ -90,15 +86,18 @@ class Plan:
         self.optimizer.zero_grad()
         return {"grad_norm": float(norm), "learning_rate": rate}
 
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, from 0."""
+        return self.peak * share(self.settings.lr_scheduler, step, self.steps, self.settings.warmup_ratio)
+
     def _gradients(self) -> list[Tensor]:
         return [p.grad for p in self.parameters.values() if p.grad is not None]
 
     def state(self) -> dict[str, Tensor]:
-        """AdamW's state as named tensors, `<parameter>/<exp_avg | exp_avg_sq | step>`, and the seams' memory."""
+        """The optimizer's state as named tensors, `<parameter>/<exp_avg, step, …>`, and the seams' memory."""
         state = {f"{MEMORY}/{name}": value for name, value in self.seams.memory.items()}
         for name, parameter in self.parameters.items():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                state[f"{name}/{key}"] = value
+            state |= {f"{name}/{key}": value for key, value in kept_state(self.optimizer, parameter)}
         return state
 
     def restore(self, state: dict[str, Tensor]) -> None:
@@ -108,5 +107,4 @@ class Plan:
             if name == MEMORY:
                 self.seams.memory[field].copy_(value)
                 continue
-            entry: dict[str, Any] = self.optimizer.state[self.parameters[name]]
-            entry[field] = value.clone()
+            put_back(self.optimizer, self.parameters[name], field, value)

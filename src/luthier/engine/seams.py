@@ -28,8 +28,12 @@ def plain(
 ) -> tuple[Scored, Gradients]:
     """The gradient of the sum of the terms, each over its units."""
     scored = objective.score(policy, batch)
-    loss = torch.stack([term.sum() / (units[name] or 1.0) for name, term in scored.terms.items()]).sum()
-    return scored, torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+    return scored, torch.autograd.grad(total(scored, units), list(parameters.values()), allow_unused=True)
+
+
+def total(scored: Scored, units: Mapping[str, float]) -> Tensor:
+    """The sum of the terms, each over its units: what the gradient is taken of."""
+    return torch.stack([term.sum() / (units[name] or 1.0) for name, term in scored.terms.items()]).sum()
 
 
 @dataclass(frozen=True)

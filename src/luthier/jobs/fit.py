@@ -10,9 +10,11 @@ from typing import Any
 from luthier.engine.adapter_seams import adapter_seams
 from luthier.engine.checkpoint import Checkpoints, best_step, load_best, newest
 from luthier.engine.hooks import Announce, Budget, Clock, Control, Patience, Validate
+from luthier.engine.in_backward import InBackward
 from luthier.engine.loop import Hook, train
 from luthier.engine.peak import Peak
 from luthier.engine.plan import Plan
+from luthier.engine.seams import Seams
 from luthier.jobs.feeds.feed import Measure
 from luthier.jobs.hardest import RowLosses
 from luthier.jobs.probe import ready_to_step
@@ -20,6 +22,7 @@ from luthier.jobs.trials import under_way
 from luthier.jobs.workbench import Work
 from luthier.jobs.workspace import FIT, PROBE, whole_folder
 from luthier.models.load import make_policy, save_policy
+from luthier.models.policy import Policy
 from luthier.models.recompute import recompute_blocks
 from luthier.recipe import Recipe, parse_time, total_steps
 from luthier.store import runs
@@ -48,8 +51,7 @@ def fit(work: Work, look: Callable[[], str | None]) -> dict[str, Any]:
     work, feed = ready_to_step(work, policy, peak, memory, fresh)
     steps = total_steps(recipe, len(work.rows["train"]))
     seams = feed.seams.and_those_of(adapter_seams(policy, recipe.adapter, steps))
-    lanes, most = int(work.plan.forecast["lanes"]), under_way(work)
-    optimisation = Plan(recipe.train, policy.trainable(), steps, lanes, seams, most)
+    optimisation = _plan(work, policy, steps, seams)
     with work.stages.stage("train"):
         start = time.perf_counter()
         telling, losses = Telling(work, steps), RowLosses(work, int(recipe.train.save_steps))
@@ -80,6 +82,13 @@ def fit(work: Work, look: Callable[[], str | None]) -> dict[str, Any]:
     }  # fmt: skip
     write_json(done, result)
     return result
+
+
+def _plan(work: Work, policy: Policy, steps: int, seams: Seams) -> Plan:
+    settings, learnt = work.recipe.train, policy.trainable()
+    if settings.optimizer_in_backward:
+        return InBackward(settings, learnt, steps, seams)
+    return Plan(settings, learnt, steps, int(work.plan.forecast["lanes"]), seams, under_way(work))
 
 
 def _hooks(

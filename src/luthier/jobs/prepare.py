@@ -27,6 +27,7 @@ from luthier.evaluate.constrain import AllowedTokens
 from luthier.jobs.machine import free_disk, machine_facts
 from luthier.jobs.rewards import reward_of
 from luthier.jobs.rows import render_split, rendering_of
+from luthier.models.extras import require_bitsandbytes
 from luthier.models.families import WITHOUT_PREFIX, enters, packs, width_and_depth
 from luthier.models.kept_states import STATES, are_kept, states_key
 from luthier.models.locate import ModelFiles, locate
@@ -67,6 +68,8 @@ def get_ready(recipe_path: Path, overrides: Sequence[str], home: Home, note: Not
 def make_ready(source: Recipe, base: Path, home: Home, note: Note) -> Ready:
     """As `get_ready`, from a recipe in hand."""
     files = locate(source.base_model, home.cache("models"), note, source.number_format)
+    if source.train.optimizer != "adamw":
+        require_bitsandbytes("moments of eight bits", "train.optimizer")
     data = prepare(source, base)
     check_names(source, files, data.labels)
     if source.objective.type in ON_POLICY:

@@ -79,7 +79,10 @@ def _told(planned: Work, work: Work, peak_bytes: float, room: float) -> str:
 
 
 def _smaller(work: Work, longest: int) -> Work | None:
-    """Half the tokens, but no fewer than the longest row; then half the lanes; then None."""
+    """Half the tokens, but no fewer than the longest row; then half the lanes; then None, as where a step must be one
+    micro-batch."""
+    if work.recipe.train.optimizer_in_backward:
+        return None
     tokens, lanes = int(work.plan.forecast["micro_batch_tokens"]), int(work.plan.forecast["lanes"])
     if longest and tokens > longest:
         return with_micro_batches(work, max(longest, tokens // 2), lanes)

@@ -19,7 +19,7 @@ _TEMPLATE = "leave it out to use the model's own template, or write a Jinja file
 _COLUMNS = "name the columns in the data entry, for example `data.0.field_messages`"
 _ROLES = "leave it out: the roles of OpenAI and ShareGPT messages are recognised"
 _PARALLEL = "leave it out: a run uses one device, named at `machine.device`"
-_OPTIMIZER = "leave it out: the optimizer is AdamW; its settings are `train.adam_beta1`, `train.weight_decay`, …"
+_OPTIMIZER = "write `train.optimizer`: `adamw`, `adamw_8bit` or `paged_adamw_8bit`"
 _KERNELS = "leave it out: attention and loss kernels are chosen for the device"
 _WORKERS = "leave it out: rows are tokenised once and cached; `machine.threads` bounds the CPU threads"
 _MODEL = "write `base_model`: a folder, a hub id or a packaged model"
@@ -93,7 +93,9 @@ _GROUPS: dict[str, str] = {
     "lr peak_learning_rate learning_rate_multiplier": _RATE,
     "lr_scheduler_type lr_scheduler_kwargs scheduler cosine_min_lr_ratio": _SCHEDULE,
     "warmup_steps warmup": _WARMUP,
-    "optimizer optim optim_args optim_target_modules": _OPTIMIZER,
+    "optim": _OPTIMIZER,
+    "optim_args optim_target_modules": "leave it out: AdamW's settings are `train.adam_beta1`, `train.weight_decay`, …",
+    "optimizer_in_bwd": "write `train.optimizer_in_backward`",
     "grad_clip gradient_clipping max_norm": "write `train.max_grad_norm`",
     "finetuning_type peft_type tuner use_lora use_peft method fine_tuning_type": _ADAPTER,
     "lora_target lora_target_linear target_modules lora_modules": _LORA_TARGETS,

@@ -127,6 +127,9 @@ def misfits(recipe: Recipe, facts: Facts) -> Iterator[Fault]:
     if recipe.machine.device == "cuda" and facts.machine.device == "cpu":
         what = "`machine.device` is `cuda`, but this machine has no CUDA device"
         yield Fault(("machine", "device"), what, "Write `auto` or `cpu`")
+    if recipe.train.optimizer == "paged_adamw_8bit" and "cpu" in (recipe.machine.device, facts.machine.device):
+        what = "`train.optimizer: paged_adamw_8bit` moves pages between a GPU and the machine, and this fit is on a CPU"
+        yield Fault(("train", "optimizer"), what, "Write `adamw_8bit`")
     if recipe.train.activation_offloading and "cpu" in (recipe.machine.device, facts.machine.device):
         what = "`train.activation_offloading` moves data from a GPU to the machine's memory, and this fit is on a CPU"
         yield Fault(("train", "activation_offloading"), what, "Leave it out")

@@ -11,6 +11,7 @@ from luthier.recipe.faults import Fault, refuse
 from luthier.recipe.faults import no_effect as _no_effect
 from luthier.recipe.foreign import VALUES
 from luthier.recipe.held import held_base
+from luthier.recipe.memory_rules import memory_faults
 from luthier.recipe.methods import HEADED, METHODS, ON_POLICY
 from luthier.recipe.types import Adapter, Objective, Recipe, Train
 from luthier.recipe.values import Metric, Part
@@ -31,7 +32,7 @@ def contradictions(recipe: Recipe) -> Iterator[Fault]:
     yield from _earlier(recipe)
     yield from contradictions_beside(recipe, TEXT)
     yield from _privacy(recipe)
-    yield from _memory(recipe)
+    yield from memory_faults(recipe)
     yield from _budget(recipe)
     yield from _evaluation(recipe)
     yield from _template(recipe)
@@ -159,15 +160,6 @@ def _sampled(recipe: Recipe) -> Iterator[Fault]:
     if recipe.adapter.lora_dropout:
         what = "with `adapter.lora_dropout`, answers would be sampled from another policy than the one that learns"
         yield Fault(("adapter", "lora_dropout"), what, "Leave it out")
-
-
-def _memory(recipe: Recipe) -> Iterator[Fault]:
-    """What takes less memory, where it cannot be had."""
-    train = recipe.train
-    if train.gradient_checkpointing is True and recipe.adapter.type == "head":
-        yield _no_effect(("train", "gradient_checkpointing"), "an adapter whose backward passes the model's blocks")
-    if train.activation_offloading and train.gradient_checkpointing is not True:
-        yield _no_effect(("train", "activation_offloading"), "`train.gradient_checkpointing: true`")
 
 
 def _budget(recipe: Recipe) -> Iterator[Fault]:

@@ -106,6 +106,12 @@ class Train(Part):
     """Stop after this many optimizer steps, whatever `num_epochs` says."""
     batch_size: Auto | Positive = "auto"
     """Rows per optimizer step. Micro-batches are cut by the machine's memory and change nothing."""
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
+    """AdamW with moments of float32, or of eight bits, a quarter of their memory (needs `luthier[bnb]`); `paged`, on a
+    GPU: moments that move to the machine's memory where the GPU's is full."""
+    optimizer_in_backward: Switch = False
+    """`adapter: full` only: take each weight's step as its gradient arrives, and free it, so that there is no gradient
+    of all weights to hold. A step is one micro-batch, and nothing is clipped: `max_grad_norm` must be 0."""
     learning_rate: Auto | Above0 = "auto"
     """The peak learning rate of AdamW."""
     lr_scheduler: Literal["constant", "linear", "cosine", "wsd"] = "cosine"

@@ -7,6 +7,7 @@ import numpy as np
 from luthier.data import rehearsal
 from luthier.data.rendered import Chosen, Joined, Rendered
 from luthier.data.stream import MakeBatches, Rows, packed
+from luthier.engine.budget import PASSAGE_TOKENS
 from luthier.jobs.feeds.feed import Feed, shuffled
 from luthier.jobs.feeds.frozen import above_frozen
 from luthier.jobs.prepare import renderer_of
@@ -16,9 +17,6 @@ from luthier.models.policy import Policy
 from luthier.models.score import Given, as_they_are, row_nll
 from luthier.objectives import TABLE, Objective
 from luthier.recipe import rehearsed, replayed
-
-PASSAGE_TOKENS = 256
-"""General passages are not cut below this, however short the rows are."""
 
 
 def language(work: Work, policy: Policy) -> Feed:
