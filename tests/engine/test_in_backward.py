@@ -88,6 +88,13 @@ def test_several_micro_batches_are_refused(tiny_llama: Path) -> None:
         list(plan.backward(policy, SFT, batches, {"nll": 1.0}))
 
 
+def test_several_ranks_are_refused(tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy, plan = plan_on(tiny_llama)
+    monkeypatch.setattr("luthier.engine.world.size", lambda: 2)
+    with pytest.raises(TrainingError, match="2 ranks would each take steps of their own"):
+        list(plan.backward(policy, SFT, [pack(language_rows())], {"nll": 1.0}))
+
+
 def test_a_loss_that_is_not_finite_leaves_the_weights(tiny_llama: Path) -> None:
     policy, plan = plan_on(tiny_llama)
     before = {name: p.detach().clone() for name, p in policy.trainable().items()}

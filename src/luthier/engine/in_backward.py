@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from luthier.data.batch import Batch
+from luthier.engine import world
 from luthier.engine.optimizers import optimizer_of
 from luthier.engine.plan import Plan
 from luthier.engine.seams import Seams, plain, total
@@ -45,8 +46,11 @@ class InBackward(Plan):
     ) -> Iterator[Scored]:
         """Score the one micro-batch of a step, and take the step.
 
-        Raises TrainingError where there are several.
+        Raises TrainingError where there are several, or several ranks.
         """
+        if world.size() > 1:
+            what = f"{world.size()} ranks would each take steps of their own"
+            raise TrainingError(what, "train.optimizer_in_backward", "Leave it out, or train in one process")
         if len(batches) != 1:
             raise TrainingError(
                 f"step {self.taken + 1} has {len(batches)} micro-batches, and a step in the backward takes one",
