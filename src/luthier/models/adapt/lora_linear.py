@@ -51,7 +51,8 @@ class _LoraLinears(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
-        parts, (low, *matrices) = ctx.saved_tensors[: ctx.parts], ctx.saved_tensors[ctx.parts :]
+        saved = ctx.saved_tensors
+        parts, (low, *matrices) = saved[: ctx.parts], saved[ctx.parts :]
         count = len(ctx.weights)
         downs, ups = matrices[:count], matrices[count:]
         flat = ctx.make(*parts).view(len(low), -1)
