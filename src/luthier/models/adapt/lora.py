@@ -36,7 +36,7 @@ def add_lora(model: nn.Module, adapter: Adapter, task_type: str | None) -> PeftM
     wrapped = on_targets(LoraConfig, model, adapter, r=adapter.lora_r, use_dora=adapter.use_dora, task_type=task_type)
     fuse(wrapped)
     for layer in wrapped.modules():
-        if isinstance(layer, LoraLayer):
+        if type(layer) is Linear:
             begin_at_rows(layer, "default")
     return wrapped
 
