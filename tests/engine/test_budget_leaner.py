@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from test_budget import FIXED, MACHINE, data, foretold
 
 from luthier.engine.budget import PASSAGE_TOKENS, Forecast, checkpointing
