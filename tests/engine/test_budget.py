@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luthier.engine.budget import SAMPLED_TOKENS, Forecast, forecast, trained_parameters
+from luthier.engine.budget import SAMPLED_TOKENS, Forecast, forecast
+from luthier.engine.trained_size import trained_parameters
 from luthier.recipe import DataFacts, Facts, MachineFacts, ModelFacts, from_mapping, resolve
 
 MACHINE = MachineFacts(cores=2, memory_bytes=24_000_000_000, device="cpu", gemm_gflops=180.0)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from luthier.engine.frozen import frozen
+from luthier.engine.trained_size import layers_share, trained_parameters, trained_share
 from luthier.recipe.facts import Facts
 from luthier.recipe.methods import HEADED, ON_POLICY, learnt_beside, rows_each, total_steps
 from luthier.recipe.types import Recipe
@@ -34,10 +35,6 @@ DECODING = 2.0
 """How much longer a token takes to sample, among some thirty answers, than in a forward pass over a pack."""
 ACTIVATIONS_PER_LAYER = 34
 """Floats kept for the backward for each token, layer and hidden dimension."""
-SIDES = 18
-"""Hidden sizes in the inputs and outputs of a block's seven linear layers together, about."""
-INNER = 5
-"""Hidden sizes in a block's keys, values and inner activations together, about."""
 
 
 @dataclass(frozen=True)
@@ -241,35 +238,6 @@ def decoding_bytes(recipe: Recipe, facts: Facts) -> float:
     answers = int(recipe.train.batch_size) * recipe.objective.num_generations
     held = min(answers * _longest(recipe, facts), lanes(recipe, facts) * SAMPLED_TOKENS)
     return 2 * 4.0 * held * facts.model.num_layers * facts.model.hidden_size
-
-
-def trained_parameters(recipe: Recipe, facts: Facts) -> int:
-    """How many weights are trained; a head's few are not counted."""
-    model, adapter = facts.model, recipe.adapter
-    if adapter.type == "prompt":
-        return adapter.virtual_tokens * model.hidden_size
-    each_layer = {
-        "head": 0,
-        "lora": adapter.lora_r * SIDES * model.hidden_size,
-        "adalora": adapter.init_r * SIDES * model.hidden_size,
-        "ia3": INNER * model.hidden_size,
-        "bottleneck": (2 if adapter.bottleneck_placement == "houlsby" else 1)
-        * 2 * adapter.bottleneck_size * model.hidden_size,
-        "prefix": 2 * adapter.virtual_tokens * model.hidden_size,
-    }  # fmt: skip
-    whole = model.num_parameters if adapter.type == "full" else each_layer[adapter.type] * model.num_layers
-    return int(whole * trained_share(recipe, facts))
-
-
-def trained_share(recipe: Recipe, facts: Facts) -> float:
-    """The share of the transformer blocks that are trained."""
-    return layers_share(recipe, facts.model.num_layers)
-
-
-def layers_share(recipe: Recipe, num_layers: int) -> float:
-    """The same, of a model with so many."""
-    layers = recipe.adapter.num_layers
-    return 1.0 if layers == "all" else min(1.0, layers / num_layers)
 
 
 def token_bytes(recipe: Recipe, facts: Facts) -> float:

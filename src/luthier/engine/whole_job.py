@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from luthier.engine import budget
 from luthier.engine.budget import DECODING, EFFICIENCY, Forecast, forward_operations, operations_before
+from luthier.engine.trained_size import trained_parameters
 from luthier.recipe.facts import Facts
 from luthier.recipe.methods import HEADED, ON_POLICY, PAIRED, rows_each, total_steps
 from luthier.recipe.types import Recipe
@@ -28,7 +29,7 @@ def forecast(recipe: Recipe, facts: Facts) -> Forecast:
     speed = facts.machine.gemm_gflops * 1e9 * EFFICIENCY[facts.machine.device]
     frozen = 0.0 if facts.states_kept else budget.frozen_operations(recipe, facts, found.frozen_blocks)
     before = (before_operations(recipe, facts) + facts.data.rows["train"] * frozen) / speed
-    steps = found.steps * (STEP_SECONDS + UPDATE_SECONDS * budget.trained_parameters(recipe, facts))
+    steps = found.steps * (STEP_SECONDS + UPDATE_SECONDS * trained_parameters(recipe, facts))
     seconds = (
         found.seconds + steps + validations(recipe, facts, found.steps) * validation_operations(recipe, facts) / speed
     )
