@@ -100,7 +100,7 @@ def test_an_input_without_a_gradient_gets_none(tiny_llama: Path) -> None:
 
 @needs_bitsandbytes
 def test_on_four_bits_it_starts_as_the_base_and_learns_as_on_the_same_values(tiny_llama: Path, tmp_path: Path) -> None:
-    files = replace(files_of(tiny_llama), load_in_4bit=True)
+    files = replace(files_of(tiny_llama), number_format="nf4")
     start, base, batch = make_policy(files, DORA, seed=1), load_base(files), pack(language_rows())
     with start.evaluating(), base.evaluating():
         torch.testing.assert_close(start.logprobs(batch), base.logprobs(batch), rtol=1e-6, atol=1e-6)
