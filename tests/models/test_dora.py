@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from peft.tuners.lora import Linear, LoraLayer
-from policies import distance, files_of, gradient, language_policy, language_rows, settled
+from peft.tuners.lora import Linear
+from policies import distance, language_policy
 from torch import Tensor
 
-from luthier.data.batch import pack
 from luthier.models.adapt.dora import row_lengths, stretched
-from luthier.models.load import load_base, load_policy, make_policy, save_policy
 from luthier.objectives import TABLE
 from luthier.recipe import Adapter
 from luthier.recipe import Objective as Settings
@@ -96,25 +93,3 @@ def test_an_input_without_a_gradient_gets_none(tiny_llama: Path) -> None:
     layer(x).sum().backward()
     assert x.grad is None
     assert layer.lora_magnitude_vector["default"].weight.grad.norm() > 0
-
-
-@needs_bitsandbytes
-def test_on_four_bits_it_starts_as_the_base_and_learns_as_on_the_same_values(tiny_llama: Path, tmp_path: Path) -> None:
-    files = replace(files_of(tiny_llama), number_format="nf4")
-    start, base, batch = make_policy(files, DORA, seed=1), load_base(files), pack(language_rows())
-    with start.evaluating(), base.evaluating():
-        torch.testing.assert_close(start.logprobs(batch), base.logprobs(batch), rtol=1e-6, atol=1e-6)
-    policy = settled(start, torch.float32)
-    save_policy(policy, tmp_path, files)
-    plain = load_policy(files, tmp_path, dequantised=True)
-    for name, weights in plain.wrapped.named_parameters():
-        weights.requires_grad_("lora_" in name)
-    adapted = [module for module in policy.wrapped.modules() if isinstance(module, LoraLayer)]
-    x = seen_by(adapted[0], torch.float32)
-    assert lean(adapted[0](x))
-    ours, theirs = gradient(policy, SFT, [batch]), gradient(plain, SFT, [batch])
-    assert ours.norm() > 1e-3
-    assert distance(ours, theirs) < 1e-5
-    again = load_policy(files, tmp_path)
-    with policy.evaluating(), again.evaluating():
-        assert torch.equal(again.logprobs(batch), policy.logprobs(batch))

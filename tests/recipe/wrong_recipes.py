@@ -138,6 +138,7 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         BASE + "load_in_4bit: true\nmachine: {stream_base: true}\n",
         ["`machine.stream_base` needs", "load_in_4bit"],
     ),
+    "four bits with DoRA": (BASE + "load_in_4bit: true\nadapter: {use_dora: true}\n", ["exclude each other"]),
     "blocks of a frozen trunk": (
         BASE + "adapter: head\nobjective: classify\ntrain: {gradient_checkpointing: true}\n",
         ["`train.gradient_checkpointing`", "no effect"],

@@ -21,6 +21,8 @@ def held_base(recipe: Recipe) -> Iterator[Fault]:
                 (name,), f"`{name}` needs `adapter: lora`, but `adapter` is `{recipe.adapter.type}`",
                 "Leave it out, or change the other",
             )  # fmt: skip
+        if getattr(recipe, name) and recipe.adapter.use_dora:
+            yield Fault((name,), f"`{name}` and `adapter.use_dora` exclude each other", "Leave one of them out")
     if recipe.machine.stream_base is True and not may_stream(recipe):
         yield Fault(
             ("machine", "stream_base"), "`machine.stream_base` needs `adapter: lora` and a base in float32",

@@ -15,18 +15,12 @@ import torch
 from peft.tuners.lora.variants import DoraLinearVariant
 from torch import Tensor
 
-from luthier.models.held import HeldLinear, expanded
+from luthier.models.held import expanded
 
 
 def is_dora(layer: Any, name: str) -> bool:
     """Whether this adapter of a PEFT layer learns the lengths of rows apart."""
     return isinstance(layer.lora_variant.get(name), DoraLinearVariant)
-
-
-def begin_at_rows(layer: Any, name: str) -> None:
-    """Let m begin at the lengths of W's rows where these are in four bits: as they are expanded here."""
-    if type(layer.base_layer) is HeldLinear and is_dora(layer, name):
-        layer.lora_magnitude_vector[name].weight.data.copy_(row_lengths(layer.base_layer.weight))
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from luthier.errors import ModelError
 from luthier.models.adapt.blocks import adapted, blocks_of
-from luthier.models.adapt.dora import Dora, begin_at_rows, is_dora
+from luthier.models.adapt.dora import Dora, is_dora
 from luthier.models.adapt.lora_linear import Adapted, lora_linears
 from luthier.models.held import HeldLinear
 from luthier.recipe.types import Adapter
@@ -35,9 +35,6 @@ def add_lora(model: nn.Module, adapter: Adapter, task_type: str | None) -> PeftM
     """
     wrapped = on_targets(LoraConfig, model, adapter, r=adapter.lora_r, use_dora=adapter.use_dora, task_type=task_type)
     fuse(wrapped)
-    for layer in wrapped.modules():
-        if type(layer) is Linear:
-            begin_at_rows(layer, "default")
     return wrapped
 
 
