@@ -60,7 +60,7 @@ def likelihood(model: Any, job: dict[str, Any], rows: list[dict[str, Any]], stop
         present = torch.nn.utils.rnn.pad_sequence([torch.ones(len(rows[i]["ids"])) for i in own], True, 0).long()
         logits = model(input_ids=ids, attention_mask=present).logits[:, :-1]
         scores = torch.log_softmax(logits, -1).gather(2, ids[:, 1:, None])[..., 0]
-        for i, value in zip(own, -(scores * mask[:, 1:]).sum(1).tolist(), strict=True):
+        for i, value in zip(own, (scores * mask[:, 1:]).sum(1).neg().tolist(), strict=True):
             nll[i] = value
     return {"nll": nll, "digest": digest((row["ids"], row["mask"]) for row in rows)}
 
