@@ -33,6 +33,7 @@ SPECIAL = {
     "alias": st.none() | st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,9}", fullmatch=True),
     "max_time": st.sampled_from(["90s", "1h30m"]),
     "memory": st.sampled_from(["auto", "8GB", "1.5 GiB"]),
+    "disk": st.sampled_from(["auto", "20GB"]),
     "metrics": st.just("auto") | st.lists(st.sampled_from(["nll", "exact_match"]), min_size=1, unique=True),
     "baselines": st.lists(st.sampled_from(["base", "few_shot"]), min_size=1, unique=True),
     "lora_target_modules": st.just("all-linear") | st.lists(TEXT, min_size=1, max_size=2),
