@@ -220,3 +220,24 @@ def test_as_many_tokens_are_sampled_at_a_time_as_the_sampler_holds() -> None:
     from luthier.models.sample import MEMORY_TOKENS
 
     assert SAMPLED_TOKENS == MEMORY_TOKENS
+
+
+def test_processes_share_memory_and_cores_on_a_cpu() -> None:
+    """Replicas hold all of the model; shares of it are smaller."""
+    machine = {"threads": 4, "memory": "60GB"}
+    one = foretold(machine=machine)
+    two = foretold(machine={**machine, "num_processes": 2})
+    shared = foretold(machine={**machine, "num_processes": 2, "parallel": "fsdp"})
+    assert (one.lanes, two.lanes, shared.lanes) == (4, 2, 1)
+    assert one.seconds == two.seconds
+    assert one.peak_memory_bytes < two.peak_memory_bytes
+    assert shared.peak_memory_bytes < two.peak_memory_bytes
+
+
+def test_gpus_have_memory_of_their_own_and_share_the_time() -> None:
+    facts = replace(FACTS, machine=replace(MACHINE, device="cuda", gpus=2))
+    full = {"adapter": "full", "machine": {"memory": "24GB"}}
+    one = foretold(facts, **full)
+    two = foretold(facts, adapter="full", machine={"memory": "24GB", "num_processes": 2, "parallel": "fsdp"})
+    assert two.seconds == pytest.approx(one.seconds / 2)
+    assert two.peak_memory_bytes < one.peak_memory_bytes

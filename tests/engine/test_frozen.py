@@ -43,6 +43,16 @@ def test_otherwise_they_run_at_every_step(facts: Facts, train: dict[str, Any], w
     assert words in told.why
 
 
+def test_no_part_of_a_model_is_entered() -> None:
+    plain = {"base_model": "smollm2-135m-instruct", "data": "rows.jsonl", "adapter": LAST_16}
+    machine = {"num_processes": 2, "parallel": "fsdp"}
+    train = {"num_epochs": 2, "batch_size": 8, "rehearsal": 0}
+    told = frozen(resolve(from_mapping({**plain, "machine": machine, "train": train}), DISK).recipe, DISK)
+    assert told is not None
+    assert told.blocks == 0
+    assert "no process holds all of the model" in told.why
+
+
 def test_what_is_there_is_used_for_one_epoch_too() -> None:
     told = found(replace(DISK, states_kept=True), num_epochs=1)
     assert told is not None

@@ -175,3 +175,24 @@ def test_a_family_that_takes_no_prefix_is_refused(tiny_llama: Path, home, tmp_pa
     with pytest.raises(RecipeError, match="models of the family gpt_bigcode take no prefix"):
         ready_of(recipe(tmp_path / "work", model, CHATS, adapter="prefix"), home)
     assert ready_of(recipe(tmp_path / "work", model, CHATS, adapter="prompt"), home).forecast.steps > 0
+
+
+@pytest.mark.parametrize(
+    ("model", "parallel", "count", "words"),
+    [
+        ("tiny_llama", "tensor", 3, "2 key heads cannot be split into 3"),
+        ("tiny_bert", "tensor", 2, "layers of the family bert cannot be split; those of llama, mistral, qwen2 can"),
+        ("tiny_llama", "tensor", 2, ""),
+        ("tiny_bert", "fsdp", 3, ""),
+    ],
+)
+def test_a_model_that_cannot_be_divided_is_refused(
+    model: str, parallel: str, count: int, words: str, request: pytest.FixtureRequest, home, tmp_path: Path
+) -> None:
+    machine = {"num_processes": count, "parallel": parallel, "memory": "8GB"}
+    path = recipe(tmp_path, request.getfixturevalue(model), CLASSES, objective="classify", machine=machine)
+    if words:
+        with pytest.raises(RecipeError, match=words):
+            ready_of(path, home)
+    else:
+        assert ready_of(path, home).forecast.lanes == 1

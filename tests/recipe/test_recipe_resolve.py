@@ -59,7 +59,8 @@ def whys(resolved: Resolved) -> dict[str, str]:
 
 
 MACHINE_VALUES = {
-    "machine.device": "cpu", "machine.threads": 2, "machine.memory": "16799MB", "machine.disk": "50000MB",
+    "machine.device": "cpu", "machine.num_processes": 1, "machine.threads": 2, "machine.memory": "16799MB",
+    "machine.disk": "50000MB",
     "machine.stream_base": False,
     "machine.power_watts": 30.0,
 }  # fmt: skip

@@ -18,7 +18,8 @@ def run(recipe: RecipePath, overrides: Overrides, fresh: Fresh = False, as_json:
 
     with reporter(as_json) as progress:
         document = carry_out(recipe, overrides, Home.open(), progress, fresh=fresh)
-    emit(document, as_json, show)
+    if document:
+        emit(document, as_json, show)
 
 
 def show(document: Mapping[str, Any]) -> None:

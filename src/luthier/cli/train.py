@@ -18,7 +18,8 @@ def train(recipe: RecipePath, overrides: Overrides, fresh: Fresh = False, as_jso
 
     with reporter(as_json) as progress:
         document = fit(recipe, overrides, Home.open(), progress, fresh=fresh)
-    emit(document, as_json, show)
+    if document:
+        emit(document, as_json, show)
 
 
 def show(document: Mapping[str, Any]) -> None:

@@ -70,7 +70,7 @@ class Batch:
 
     def pairs(self, values_R: Tensor) -> Tensor:
         """Values of rows that stand in pairs, chosen before rejected: (R,) → (R / 2, 2)."""
-        return values_R.view(-1, 2)
+        return values_R.view(len(values_R) // 2, 2)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with its tensors on `device`."""
@@ -119,6 +119,17 @@ def unpacked(numbers: np.ndarray, lengths: np.ndarray, columns: Mapping[str, np.
         source_N=none, target_N=none, weight_N=torch.empty(0), row_N=none,
         last_R=none, lengths_R=torch.from_numpy(lengths[numbers].astype(np.int64)),
         numbers_R=torch.from_numpy(numbers), columns=_columns(columns, numbers),
+    )  # fmt: skip
+
+
+def hollow(batch: Batch) -> Batch:
+    """A token of the batch and no row: it goes through a model and counts for nothing."""
+    columns, targets = ({n: value[:0] for n, value in every.items()} for every in (batch.columns, batch.target_columns))
+    return Batch(
+        ids_T=batch.ids_T[:1], positions_T=batch.positions_T[:1], segments=(Segment(0, 1),), leaves=(),
+        source_N=batch.source_N[:0], target_N=batch.target_N[:0], weight_N=batch.weight_N[:0],
+        row_N=batch.row_N[:0], last_R=batch.last_R[:0], lengths_R=batch.lengths_R[:0],
+        numbers_R=batch.numbers_R[:0], columns=columns, target_columns=targets,
     )  # fmt: skip
 
 

@@ -9,8 +9,8 @@ from luthier.engine.frozen import frozen
 from luthier.engine.trained_size import layers_share, trained_parameters, trained_share
 from luthier.recipe.facts import Facts
 from luthier.recipe.methods import HEADED, ON_POLICY, learnt_beside, rows_each, total_steps
+from luthier.recipe.processes import divided, own_memory, sharing
 from luthier.recipe.types import Recipe
-from luthier.recipe.units import parse_memory
 
 EFFICIENCY = {"cpu": 0.55, "cuda": 0.35}
 """The share of the measured matrix-multiplication speed that a fit reaches."""
@@ -39,7 +39,8 @@ ACTIVATIONS_PER_LAYER = 34
 
 @dataclass(frozen=True)
 class Forecast:
-    """Of the fit alone: steps, tokens of data, seconds, bytes at the peak, and the tokens of a micro-batch."""
+    """Of the fit alone: steps, tokens of data, seconds, bytes at the peak (of all processes on a CPU, of each on GPUs),
+    and the tokens of a micro-batch."""
 
     steps: int
     tokens: int
@@ -48,7 +49,7 @@ class Forecast:
     micro_batch_tokens: int
     cost: float
     lanes: int
-    """Micro-batches that are worked on side by side."""
+    """Micro-batches that a process works on side by side."""
     frozen_blocks: int = 0
     """Blocks below the first trained one whose output is computed once; 0 where all run at every step."""
     tokens_under_way: int | None = None
@@ -78,6 +79,7 @@ def forecast(recipe: Recipe, facts: Facts) -> Forecast:
     blocks = below.blocks if below is not None else 0
     operations -= passes * rows * frozen_operations(recipe, facts, blocks)
     seconds = operations / (facts.machine.gemm_gflops * 1e9 * EFFICIENCY[facts.machine.device])
+    seconds /= 1 if facts.machine.device == "cpu" else int(recipe.machine.num_processes)
     budget = micro_batch_tokens(recipe, facts)
     side = lanes(recipe, facts)
     most = tokens_under_way(recipe, facts)
@@ -85,6 +87,7 @@ def forecast(recipe: Recipe, facts: Facts) -> Forecast:
     if most is not None:
         working -= token_bytes(recipe, facts) * max(0, side * budget - most)
     peak = fixed_bytes(recipe, facts) + max(working, decoding_bytes(recipe, facts))
+    peak *= sharing(recipe)
     cost = seconds / 3600 * recipe.machine.price_per_hour
     return Forecast(steps, tokens, seconds, int(peak), budget, cost, side, blocks, most)
 
@@ -191,9 +194,13 @@ def lanes(recipe: Recipe, facts: Facts) -> int:
     alone = alone or recipe.machine.stream_base is True
     if facts.machine.device != "cpu" or alone:
         return 1
+    if divided(recipe):
+        return 1
+    count = int(recipe.machine.num_processes)
     fits = int(_room(recipe, facts) / lane_bytes(recipe, facts, _longest(recipe, facts)))
-    worth = int(recipe.train.batch_size) * computed_tokens(recipe, facts)[0] / LANE_TOKENS
-    return max(1, min(int(recipe.machine.threads), int(recipe.train.batch_size), fits, int(worth)))
+    rows, threads = -(-int(recipe.train.batch_size) // count), int(recipe.machine.threads) // count
+    worth = rows * computed_tokens(recipe, facts)[0] / LANE_TOKENS
+    return max(1, min(threads, rows, fits, int(worth)))
 
 
 def tokens_under_way(recipe: Recipe, facts: Facts) -> int | None:
@@ -215,7 +222,7 @@ def lane_bytes(recipe: Recipe, facts: Facts, tokens: int) -> float:
 
 def fixed_bytes(recipe: Recipe, facts: Facts) -> float:
     """Weights, the summed gradient unless it is used at once, AdamW's two moments, and where it is needed a copy of
-    what is trained."""
+    what is trained: what one process holds of them."""
     model = facts.model
     weights = 4.0 * (model.num_parameters + _live_teacher(recipe, facts))
     table = model.vocab_size * model.hidden_size
@@ -223,7 +230,8 @@ def fixed_bytes(recipe: Recipe, facts: Facts) -> float:
     weights -= (4.0 - held) * (model.num_parameters - table)
     moments = 8 if recipe.train.optimizer == "adamw" else 2
     trained = moments + 4 * (not recipe.train.optimizer_in_backward) + 4 * (recipe.objective.kl_coef > 0)
-    return PROCESS_BYTES + weights + trained * trained_parameters(recipe, facts)
+    held_bytes = weights + trained * trained_parameters(recipe, facts)
+    return PROCESS_BYTES + held_bytes / (int(recipe.machine.num_processes) if divided(recipe) else 1)
 
 
 def _live_teacher(recipe: Recipe, facts: Facts) -> int:
@@ -256,7 +264,7 @@ def copies(recipe: Recipe, facts: Facts) -> float:
 
 
 def _room(recipe: Recipe, facts: Facts) -> float:
-    return parse_memory(str(recipe.machine.memory)) - fixed_bytes(recipe, facts)
+    return own_memory(recipe) - fixed_bytes(recipe, facts)
 
 
 def _longest(recipe: Recipe, facts: Facts) -> int:

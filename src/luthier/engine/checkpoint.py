@@ -3,7 +3,8 @@
     checkpoints/step-00000040/   weights.safetensors  optimizer.safetensors  random.safetensors  state.json
     checkpoints/best-00000030/   weights.safetensors
 
-The newest `step-` folder is the one to go on from; the newest `best-` folder holds the best weights so far.
+The newest `step-` folder is the one to go on from; the newest `best-` folder holds the best weights so far. With
+several processes, the one that leads writes whole tensors, so that any number of them can go on.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from luthier.engine import world
 from luthier.engine.loop import Source
 from luthier.engine.plan import Plan
 from luthier.engine.report import Report
+from luthier.engine.shards import placed, whole
 from luthier.models.policy import Policy
 
 PAUSED = "paused"
@@ -56,7 +59,8 @@ class Checkpoints:
         stream.restore(state["stream"])
         load_weights(policy, latest)
         plan.restore(load_file(latest / "optimizer.safetensors"))
-        _restore_random(load_file(latest / "random.safetensors"), state["random"])
+        own = world.rank() % len(state["random"])
+        _restore_random(load_file(latest / "random.safetensors"), state["random"][own], f"{own}/")
         self.history, self.seconds, self.tokens = state["history"], state["seconds"], state["tokens"]
         self.reason = state["reason"]
         return int(state["step"])
@@ -67,15 +71,16 @@ class Checkpoints:
         self.reason = reason
         if not (reason or report.step % self.every == 0 or report.step == plan.steps):
             return
-        generators, plain = _random_state()
+        ranks = world.gathered(_random_state())
         state = {
             "step": report.step, "history": self.history, "seconds": self.seconds, "tokens": self.tokens,
-            "reason": None if reason == PAUSED else reason, "stream": stream.state(), "random": plain,
+            "reason": None if reason == PAUSED else reason, "stream": stream.state(),
+            "random": [plain for _, plain in ranks],
         }  # fmt: skip
         tensors: dict[str, Mapping[str, Tensor]] = {
             "weights": policy.trainable(),
             "optimizer": plan.state(),
-            "random": generators,
+            "random": {f"{rank}/{name}": own for rank, (every, _) in enumerate(ranks) for name, own in every.items()},
         }
         write(self.folder, f"step-{report.step:08d}", tensors, state)
 
@@ -102,7 +107,7 @@ def load_weights(policy: Policy, checkpoint: Path) -> None:
     saved = load_file(checkpoint / "weights.safetensors")
     with torch.no_grad():
         for name, parameter in policy.trainable().items():
-            parameter.copy_(saved[name])
+            parameter.copy_(placed(saved[name], parameter))
 
 
 def newest(folder: Path, kind: str) -> Path | None:
@@ -111,11 +116,17 @@ def newest(folder: Path, kind: str) -> Path | None:
 
 
 def write(folder: Path, name: str, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:
-    """Write a checkpoint under another name, flush it to disk, rename it, and only then remove older ones."""
+    """Write a checkpoint under another name, flush it to disk, rename it, and only then remove older ones.
+
+    All processes must call this: each has its shards of the tensors.
+    """
+    together = {file: {key: whole(value) for key, value in values.items()} for file, values in tensors.items()}
+    if not world.leads():
+        return
     part = folder / f"{name}.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    for file, values in tensors.items():
+    for file, values in together.items():
         save_file({key: value.detach().contiguous() for key, value in values.items()}, part / f"{file}.safetensors")
     (part / "state.json").write_text(json.dumps(state), encoding="utf-8")
     for path in (*part.iterdir(), part):
@@ -147,7 +158,9 @@ def _random_state() -> tuple[dict[str, Tensor], list[Any]]:
     return generators, [kind, [float(value) for value in rest], version, list(state), gauss]
 
 
-def _restore_random(generators: dict[str, Tensor], plain: list[Any]) -> None:
+def _restore_random(every: dict[str, Tensor], plain: list[Any], start: str) -> None:
+    """Put back what stands under names with this start."""
+    generators = {name.removeprefix(start): value for name, value in every.items() if name.startswith(start)}
     kind, (position, has_gauss, gauss), version, state, python_gauss = plain
     torch.set_rng_state(generators["torch"])
     if "cuda" in generators:

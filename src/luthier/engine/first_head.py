@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from luthier.data.batch import Batch
@@ -21,12 +23,13 @@ def fit_head(policy: Policy, objective: Objective, batch: Batch) -> None:
     """
     assert policy.head is not None, "there is no head"
     parameters = list(policy.head.parameters())
+    alone = replace(policy)  # without other processes: of the rows, only features are looked at
     optimizer = torch.optim.LBFGS(parameters, max_iter=ITERATIONS, line_search_fn="strong_wolfe")
     units = objective.count(batch)
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
-        terms = objective.score(policy, batch).terms
+        terms = objective.score(alone, batch).terms
         matrices = sum(parameter.square().sum() for parameter in parameters if parameter.ndim > 1)
         total = torch.stack([term.sum() / (units[name] or 1.0) for name, term in terms.items()]).sum()
         total = total + matrices / (2 * STRENGTH * batch.rows)

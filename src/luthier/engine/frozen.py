@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from luthier.recipe.facts import Facts
 from luthier.recipe.methods import ON_POLICY, learnt_beside, total_steps
+from luthier.recipe.processes import divided
 from luthier.recipe.types import Recipe
 from luthier.recipe.units import parse_memory
 
@@ -57,6 +58,8 @@ def _refusal(recipe: Recipe, facts: Facts, size: int, times: float) -> str | Non
     room = parse_memory(str(recipe.machine.disk))
     if recipe.objective.type in ON_POLICY:
         return "the rows are sampled anew"
+    if divided(recipe):
+        return "no process holds all of the model"
     if not facts.model.enters:
         return "rows of this family are padded"
     if times <= 1 and not facts.states_kept:

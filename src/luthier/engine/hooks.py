@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from luthier.engine import world
 from luthier.engine.checkpoint import PAUSED, Checkpoints
 from luthier.engine.report import Report
 from luthier.models.policy import Policy
@@ -57,7 +58,7 @@ class Validate:
         if not self.due(report.step):
             return
         start = time.perf_counter()
-        measured = self.measure(policy)
+        measured = world.agreed(self.measure(policy))
         self.seconds = time.perf_counter() - start
         report.metrics |= {f"validation_{name}": value for name, value in measured.items()}
         self.run.history.append({"step": report.step, **measured})

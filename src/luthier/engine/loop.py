@@ -58,12 +58,12 @@ def train(
     policy.train()
     while step < plan.steps and run.reason is None:
         batches = [batch.to(policy.device) for batch in stream.take(step)]
-        units = world.total(objective.count(batch) for batch in batches)
+        units = world.total((objective.count(batch) for batch in batches), objective.units)
         report = Report(step + 1, units)
         for batch, scored in zip(batches, plan.backward(policy, objective, batches, units), strict=True):
             report.add(batch, scored)
         report.close(plan.step(step))
         reasons = [hook(report, policy) for hook in hooks]
         step += 1
-        run.checkpoint(policy, plan, stream, report, next(filter(None, reasons), None))
+        run.checkpoint(policy, plan, stream, report, world.agreed(next(filter(None, reasons), None)))
     return Outcome(run.reason or "plan complete", step)

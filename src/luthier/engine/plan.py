@@ -12,6 +12,7 @@ from luthier.engine import world
 from luthier.engine.optimizers import kept_state, optimizer_of, put_back
 from luthier.engine.schedule import share
 from luthier.engine.seams import Gradients, Seams
+from luthier.engine.shards import by_kind, clip, placed, total_norm
 from luthier.errors import TrainingError
 from luthier.models.lanes import side_by_side
 from luthier.models.policy import Policy
@@ -39,11 +40,12 @@ class Plan:
         matrices = [p for p in parameters.values() if p.ndim > 1]
         vectors = [p for p in parameters.values() if p.ndim <= 1]
         groups = [
-            {"params": matrices, "weight_decay": settings.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
+            {"params": kind, "weight_decay": decay}
+            for some, decay in ((matrices, settings.weight_decay), (vectors, 0.0))
+            for kind in by_kind(some)
         ]
         self.peak = float(settings.learning_rate)
-        self.optimizer = optimizer_of(settings, [group for group in groups if group["params"]])
+        self.optimizer = optimizer_of(settings, groups)
 
     def backward(
         self, policy: Policy, objective: Objective, batches: Sequence[Batch], units: Mapping[str, float]
@@ -68,15 +70,15 @@ class Plan:
 
         Raises TrainingError, with weights and optimizer untouched, where the gradient is not finite.
         """
-        world.add_gradients(self._gradients())
+        world.add_gradients(self.parameters.values())
         for act in self.seams.after_backward:
             act(step, self.parameters)
         gradients = self._gradients()
-        norm = nn.utils.get_total_norm(gradients)
+        norm = total_norm(gradients)
         if not math.isfinite(norm):
             raise TrainingError(f"the gradient of step {step + 1} is {float(norm)}")
         if self.settings.max_grad_norm and self.seams.clip:
-            nn.utils.clip_grads_with_norm_(self.parameters.values(), self.settings.max_grad_norm, norm)
+            clip(self.parameters.values(), self.settings.max_grad_norm, norm)
         rate = self.rate(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -107,4 +109,6 @@ class Plan:
             if name == MEMORY:
                 self.seams.memory[field].copy_(value)
                 continue
-            put_back(self.optimizer, self.parameters[name], field, value)
+            parameter = self.parameters[name]
+            own = placed(value, parameter) if value.shape == parameter.shape else value
+            put_back(self.optimizer, parameter, field, own)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from luthier.data.batch import Batch
+from luthier.engine import world
 from luthier.errors import TrainingError
 from luthier.objectives.scored import Scored
 
@@ -51,7 +53,22 @@ class Report:
         self.tokens += batch.tokens
 
     def close(self, metrics: dict[str, float]) -> None:
-        """Finish the step: each term over its units, the sum of them as `loss`, the means of the metrics."""
-        terms = {name: float(total) / (self.units[name] or 1.0) for name, total in self._sums.items()}
-        means = {name: float(np.mean(np.concatenate([p.cpu() for p in parts]))) for name, parts in self._parts.items()}
+        """Finish the step, with what all ranks have added: each term over its units, the sum of them as `loss`, the
+        means of the metrics."""
+        sums = {name: float(total) for name, total in self._sums.items()}
+        parts = {name: np.concatenate([part.cpu() for part in own]) for name, own in self._parts.items()}
+        ranks = world.gathered((sums, parts, self.losses, self.tokens))
+        self.losses = [loss for _, _, losses, _ in ranks for loss in losses]
+        self.tokens = sum(tokens for *_, tokens in ranks)
+        terms = {name: sum(all_sums) / (self.units[name] or 1.0) for name, all_sums in _by_name(r[0] for r in ranks)}
+        means = {name: float(np.mean(np.concatenate(every))) for name, every in _by_name(r[1] for r in ranks)}
         self.metrics = {"loss": sum(terms.values()), **terms, **means, **metrics, **self.metrics}
+
+
+def _by_name(parts: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, list[Any]]]:
+    """Each name, with the values that it has in those of the parts that have it."""
+    found: dict[str, list[Any]] = {}
+    for part in parts:
+        for name, value in part.items():
+            found.setdefault(name, []).append(value)
+    return found.items()

@@ -7,24 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from luthier.engine.adapter_seams import adapter_seams
-from luthier.engine.checkpoint import Checkpoints, best_step, load_best, newest
+from luthier.engine import world
+from luthier.engine.checkpoint import Checkpoints, best_step, load_best
 from luthier.engine.hooks import Announce, Budget, Clock, Control, Patience, Validate
-from luthier.engine.in_backward import InBackward
 from luthier.engine.loop import Hook, train
 from luthier.engine.peak import Peak
-from luthier.engine.plan import Plan
-from luthier.engine.seams import Seams
 from luthier.jobs.feeds.feed import Measure
 from luthier.jobs.hardest import RowLosses
-from luthier.jobs.probe import ready_to_step
-from luthier.jobs.trials import under_way
+from luthier.jobs.learner import learner, policy_at_step_0
 from luthier.jobs.workbench import Work
 from luthier.jobs.workspace import FIT, PROBE, whole_folder
-from luthier.models.load import make_policy, save_policy
-from luthier.models.policy import Policy
-from luthier.models.recompute import recompute_blocks
-from luthier.recipe import Recipe, parse_time, total_steps
+from luthier.models.load import save_policy
+from luthier.recipe import Recipe, parse_time
 from luthier.store import runs
 from luthier.store.files import read_json, write_json
 
@@ -34,61 +28,51 @@ SECONDS_BETWEEN_REPORTS = 0.2
 def fit(work: Work, look: Callable[[], str | None]) -> dict[str, Any]:
     """Train, or go on training; leaves `adapter/` and `fit.json` and returns the latter.
 
-    A fit that a hook paused or cancelled returns its reason under `stopped` and leaves neither.
+    A fit that a hook paused or cancelled returns its reason under `stopped` and leaves neither. Of several processes,
+    the one that leads writes; the others return nothing.
     """
     done = work.folder / FIT
     if done.exists() and (work.folder / "adapter").exists():
         return read_json(done)
-    recipe, plan = work.recipe, work.plan
-    peak = Peak(recipe.machine.device)
-    with work.stages.stage("load"):
-        policy = make_policy(work.files, recipe.adapter, tuple(plan.labels), plan.multi_label, recipe.train.seed,
-                             recipe.machine.device)  # fmt: skip
-    if recipe.train.gradient_checkpointing is True:
-        recompute_blocks(policy.wrapped, recipe.adapter.lora_dropout > 0, recipe.train.activation_offloading)
-    memory = Checkpoints(work.folder / "checkpoints", int(recipe.train.save_steps))
-    fresh = newest(memory.folder, "step") is None
-    work, feed = ready_to_step(work, policy, peak, memory, fresh)
-    steps = total_steps(recipe, len(work.rows["train"]))
-    seams = feed.seams.and_those_of(adapter_seams(policy, recipe.adapter, steps))
-    optimisation = _plan(work, policy, steps, seams)
+    with world.joined(work.recipe.machine):
+        return _fit(work, look)
+
+
+def _fit(work: Work, look: Callable[[], str | None]) -> dict[str, Any]:
+    peak = Peak(work.device)
+    work, policy, feed, optimisation, memory = learner(work, peak)
     with work.stages.stage("train"):
         start = time.perf_counter()
-        telling, losses = Telling(work, steps), RowLosses(work, int(recipe.train.save_steps))
+        telling, losses = Telling(work, optimisation.steps), RowLosses(work, int(work.recipe.train.save_steps))
         clock = Clock(memory)
-        hooks: list[Hook] = [
-            clock,
-            *_hooks(work, memory, feed.measure, steps),
-            *([losses] if feed.learns_rows else []),
-            Announce(memory, steps, telling),
-            Control(look),
-        ]
+        hooks: list[Hook] = [clock, *_hooks(work, memory, feed.measure, optimisation.steps)]
+        if world.leads():
+            hooks += [losses] if feed.learns_rows else []
+            hooks += [Announce(memory, optimisation.steps, telling), Control(look)]
         outcome = train(policy, feed.objective, feed.source, optimisation, memory, hooks)
         clock.stop()
-        telling.log()
-        losses.write()
+        peaks = world.everyone(peak.overall())
         wall = time.perf_counter() - start
+    if not world.leads():
+        return {}
+    telling.log()
+    losses.write()
     if outcome.reason in ("paused", "cancelled"):
         return {"stopped": outcome.reason}
+    if policy.together:
+        policy = policy_at_step_0(work, "cpu")
     load_best(policy, memory.folder)
     whole_folder(work.folder / "adapter", lambda folder: save_policy(policy, folder, work.files))
     result = {
         "steps": outcome.steps, "reason": outcome.reason, "best_step": best_step(memory.folder),
         "tokens": memory.tokens, "seconds": memory.seconds, "last_process_seconds": wall,
         "tokens_per_second": memory.tokens / memory.seconds if memory.seconds else 0.0,
-        "peak_memory_bytes": peak.overall(),
+        "peak_memory_bytes": (max if work.device == "cuda" else sum)(peaks),
         "trained_parameters": sum(p.numel() for p in policy.trainable().values()),
         "probe": read_json(work.folder / PROBE),
     }  # fmt: skip
-    write_json(done, result)
+    write_json(work.folder / FIT, result)
     return result
-
-
-def _plan(work: Work, policy: Policy, steps: int, seams: Seams) -> Plan:
-    settings, learnt = work.recipe.train, policy.trainable()
-    if settings.optimizer_in_backward:
-        return InBackward(settings, learnt, steps, seams)
-    return Plan(settings, learnt, steps, int(work.plan.forecast["lanes"]), seams, under_way(work))
 
 
 def _hooks(

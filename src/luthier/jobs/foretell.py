@@ -14,7 +14,7 @@ from luthier.jobs.feeds.feed import Feed
 from luthier.jobs.prepare import model_facts
 from luthier.jobs.trials import Measured, above_frozen
 from luthier.jobs.workbench import Work
-from luthier.recipe import HEADED, PAIRED, total_steps
+from luthier.recipe import HEADED, PAIRED, sharing, total_steps
 
 FORGETTING_TOKENS = 12_000
 """Tokens that the retention set has, about; the base and the tuned model read them."""
@@ -39,7 +39,7 @@ def foretell(work: Work, feed: Feed, found: Measured, load_bytes: int, before: f
     return {
         "steps": steps, "tokens": work.plan.forecast["tokens"], "seconds": seconds, "before_seconds": before,
         "job_seconds": job, "step_seconds": step, "validation_seconds": validation,
-        "peak_memory_bytes": int(max(load_bytes, found.step_bytes)),
+        "peak_memory_bytes": int(max(load_bytes, found.step_bytes)) * sharing(recipe),
         "cost": (seconds + before) / 3600 * recipe.machine.price_per_hour,
     }  # fmt: skip
 

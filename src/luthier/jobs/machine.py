@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from luthier.engine.place import launched
 from luthier.recipe import MachineFacts
 
 PROBE_SIZE = 1024
@@ -56,7 +57,7 @@ def environment(facts: MachineFacts) -> dict[str, Any]:
 
 
 def _cpu_facts(free: int) -> MachineFacts:
-    return MachineFacts(len(os.sched_getaffinity(0)), free, "cpu", gemm_gflops())
+    return MachineFacts(len(os.sched_getaffinity(0)), free, "cpu", gemm_gflops(), processes=launched())
 
 
 def _cuda_facts() -> MachineFacts | None:
@@ -71,7 +72,8 @@ def _cuda_facts() -> MachineFacts | None:
         a @ a
     torch.cuda.synchronize()
     speed = 10 * 2 * 4096**3 / (time.perf_counter() - start) / 1e9
-    return MachineFacts(len(os.sched_getaffinity(0)), torch.cuda.mem_get_info()[0], "cuda", speed)
+    free, gpus = torch.cuda.mem_get_info()[0], torch.cuda.device_count()
+    return MachineFacts(len(os.sched_getaffinity(0)), free, "cuda", speed, gpus, launched())
 
 
 def _version(name: str) -> str:

@@ -28,7 +28,7 @@ from luthier.jobs.machine import free_disk, machine_facts
 from luthier.jobs.rewards import reward_of
 from luthier.jobs.rows import render_split, rendering_of
 from luthier.models.extras import require_bitsandbytes
-from luthier.models.families import WITHOUT_PREFIX, enters, packs, width_and_depth
+from luthier.models.families import SPLIT, WITHOUT_PREFIX, enters, packs, width_and_depth
 from luthier.models.kept_states import STATES, are_kept, states_key
 from luthier.models.locate import ModelFiles, locate
 from luthier.models.weights import module_names, weight_files
@@ -88,6 +88,7 @@ def make_ready(source: Recipe, base: Path, home: Home, note: Note) -> Ready:
     facts = Facts(model, data_facts(source, data, rendered, renderer), machine, teacher,
                   states_kept(source, files, model, rendered, home))  # fmt: skip
     resolved = with_checkpointing(recipes.resolve(source, facts), facts)
+    check_division(resolved.recipe, files)
     length = int(resolved.recipe.train.sequence_len)
     if facts.data.longest_tokens > length:
         rendered = {
@@ -241,6 +242,26 @@ def check_names(recipe: Recipe, files: ModelFiles, labels: Sequence[str]) -> Non
     _known("adapter.lora_target_modules", () if asked == "all-linear" else asked, modules, "layer of the model")
     weights = recipe.objective.class_weights
     _known("objective.class_weights", weights if isinstance(weights, dict) else (), labels, "label of the rows")
+
+
+def check_division(recipe: Recipe, files: ModelFiles) -> None:
+    """Raise RecipeError where the model cannot be divided among processes as the recipe asks."""
+    how, count, config = recipe.machine.parallel, int(recipe.machine.num_processes), files.config
+    if how == "replicate" or count == 1:
+        return
+    family, key = str(config["model_type"]), "machine.parallel"
+    if how == "fsdp" and not packs(family):
+        raise RecipeError(f"models of the family {family} are padded and cannot be shared out", key,
+                          "Write `replicate`")  # fmt: skip
+    if how == "tensor" and family not in SPLIT:
+        raise RecipeError(f"layers of the family {family} cannot be split; those of {', '.join(sorted(SPLIT))} can",
+                          key, "Write `fsdp` or `replicate`")  # fmt: skip
+    heads = config.get("num_attention_heads", 1)
+    widths = {"key heads": config.get("num_key_value_heads") or heads, "inner units": config.get("intermediate_size")}
+    for what, number in widths.items() if how == "tensor" else ():
+        if number % count:
+            raise RecipeError(f"{number} {what} cannot be split into {count} equal parts", "machine.num_processes",
+                              "Write a number that divides them, or `parallel: fsdp`")  # fmt: skip
 
 
 def _known(key: str, asked: Iterable[str], known: Iterable[str], what: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from luthier.engine import world
 from luthier.engine.checkpoint import Checkpoints
 from luthier.engine.peak import Peak
 from luthier.engine.rollouts import Rollouts
@@ -31,6 +32,10 @@ def chosen(work: Work) -> Work:
 
 def ready_to_step(work: Work, policy: Policy, peak: Peak, memory: Checkpoints, fresh: bool) -> tuple[Work, Feed]:
     """The feed of a run, with micro-batches that fit; on a `fresh` one, what it does before the first step is done."""
+    if policy.together:
+        if world.leads() and not (work.folder / PROBE).exists():
+            write_json(work.folder / PROBE, unprobed(work))
+        world.agreed(None)  # from here on, all find it
     if (work.folder / PROBE).exists():
         work = chosen(work)
         feed = feed_of(work, policy)
@@ -41,6 +46,16 @@ def ready_to_step(work: Work, policy: Policy, peak: Peak, memory: Checkpoints, f
     if fresh:
         feed.begin()
     return work, feed
+
+
+def unprobed(work: Work) -> dict[str, Any]:
+    """What `probe.json` says where a pass takes all processes, which would have to agree on what to try."""
+    forecast = {**work.plan.forecast, "validation_seconds": 0.0}
+    return {"micro_batches": _sizes(work), "forecast": forecast, "probe_seconds": 0.0, "kept_seconds": 0.0}
+
+
+def _sizes(work: Work) -> dict[str, int]:
+    return {name: int(work.plan.forecast[name]) for name in ("micro_batch_tokens", "lanes")}
 
 
 def made(work: Work, policy: Policy, peak: Peak) -> tuple[Work, Feed, dict[str, Any]]:
@@ -62,8 +77,8 @@ def probe(work: Work, policy: Policy, feed: Feed, peak: Peak, before: float) -> 
     after = foretell(work, feed, found, peak.overall(), before)
     work.stages.note(told(after, sum(stage["seconds"] for stage in work.stages.timeline)))
     return work, feed, {
-        "micro_batches": {name: int(work.plan.forecast[name]) for name in ("micro_batch_tokens", "lanes")},
-        "forecast": after, "probe_seconds": time.perf_counter() - start, "kept_seconds": _kept(feed, found),
+        "micro_batches": _sizes(work), "forecast": after, "probe_seconds": time.perf_counter() - start,
+        "kept_seconds": _kept(feed, found),
     }  # fmt: skip
 
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shlex
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import luthier.errors as errors
 import luthier.recipe as recipes
 from luthier.data import version
+from luthier.engine.place import launched, number
 from luthier.errors import TrainingError
+from luthier.jobs import processes
 from luthier.jobs.machine import environment
 from luthier.jobs.prepare import Ready, data_part, get_ready
 from luthier.jobs.reporting import Reporter, Silent, Stages
@@ -24,9 +22,6 @@ from luthier.jobs.workspace import PLAN, RunPlan, write_plan
 from luthier.store import Home, runs
 from luthier.store.files import Lock
 from luthier.store.runs import RunRow
-
-PATIENCE_SECONDS = 60
-"""How long an interrupted fit may take to finish its step and write its checkpoint."""
 
 
 def run(
@@ -39,10 +34,15 @@ def run(
 ) -> dict[str, Any]:
     """Do a recipe, or go on with an unfinished run of it, and return the run document.
 
+    Where torchrun started this process, the first one returns it, the others nothing.
+
     Raises a LuthierError, before anything is written, where the input is wrong; TrainingError where the fit failed;
     KeyboardInterrupt where it was interrupted, after which the same call goes on.
     """
     home, reporter, recipe_path = home or Home.open(), reporter or Silent(), Path(recipe_path)
+    if launched() > 1 and number() > 0:
+        processes.follow(home, reporter)
+        return {}
     stages = Stages(reporter)
     with stages.stage("prepare"):
         ready = get_ready(recipe_path, overrides, home, stages.note)
@@ -55,7 +55,7 @@ def run(
             plan = plan_of(ready, row.id, row.recipe_sha256, row.command, data.id, only_fit)
             write_plan(runs.run_folder(home, row.id), plan)
     with Lock(runs.lock_path(home, row.id)) as lock:
-        code = _work(home, row.id, reporter, lock)
+        code = processes.work(home, row.id, reporter, lock, int(ready.recipe.machine.num_processes))
     return _result(home, row.id, code)
 
 
@@ -102,37 +102,6 @@ def task_of(recipe: recipes.Recipe) -> str:
 def _command(recipe_path: Path, overrides: Sequence[str], only_fit: bool) -> str:
     verb = "train" if only_fit else "run"
     return shlex.join(["luthier", verb, str(recipe_path), *(part for text in overrides for part in ("--set", text))])
-
-
-def _work(home: Home, run_id: str, reporter: Reporter, lock: Lock) -> int:
-    """Start the working process and pass its events on; its exit code. The lock is held until both have ended."""
-    command = [sys.executable, "-m", "luthier.jobs.worker", str(home.root), run_id]
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
-                             pass_fds=(lock.fileno(),))  # fmt: skip
-    assert child.stdout is not None
-    reporter.event("note", "starting the working process", {})
-    try:
-        for line in child.stdout:
-            _pass_on(line, reporter)
-        return child.wait()
-    except KeyboardInterrupt:
-        child.terminate()
-        try:
-            child.wait(PATIENCE_SECONDS)
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            child.kill()
-        raise
-    finally:
-        assert child.stdin is not None
-        child.stdin.close()
-
-
-def _pass_on(line: str, reporter: Reporter) -> None:
-    event = json.loads(line)
-    if event["kind"] == "error":
-        part = event["data"]
-        raise getattr(errors, part["type"])(part["what"], part["where"], part["mend"])
-    reporter.event(event["kind"], event["message"], event["data"])
 
 
 def _result(home: Home, run_id: str, code: int) -> dict[str, Any]:

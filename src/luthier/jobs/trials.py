@@ -19,7 +19,7 @@ from luthier.jobs.looked import Looked, Operations, look
 from luthier.jobs.prepare import model_facts
 from luthier.jobs.workbench import Work
 from luthier.models.policy import Policy
-from luthier.recipe import HEADED, parse_memory, total_steps
+from luthier.recipe import HEADED, own_memory, total_steps
 
 LEAST_SECONDS, SHARE = 5.0, 0.02
 """How long trying may take: so many seconds, or this share of the forecast if that is more."""
@@ -53,7 +53,7 @@ def fitting(work: Work, policy: Policy, feed: Feed, peak: Peak) -> tuple[Work, F
     Raises TrainingError where a GPU has no room for the smallest.
     """
     deadline = time.perf_counter() + max(LEAST_SECONDS, SHARE * work.plan.forecast["seconds"])
-    room, planned = parse_memory(str(work.recipe.machine.memory)), work
+    room, planned = own_memory(work.recipe), work
     while True:
         found = _tried(work, policy, feed, peak, deadline, room)
         smaller = _smaller(work, found.looked.longest)

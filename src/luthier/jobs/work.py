@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.data import version
+from luthier.engine.place import started
 from luthier.errors import LuthierError
 from luthier.evaluate.report import write_report
 from luthier.jobs import document as parts
@@ -16,7 +17,7 @@ from luthier.jobs.hardest import hardest
 from luthier.jobs.judge import judge
 from luthier.jobs.prepare import renderer_of
 from luthier.jobs.probe import chosen
-from luthier.jobs.reporting import Reporter, Stages, Timeline
+from luthier.jobs.reporting import Reporter, Silent, Stages, Timeline
 from luthier.jobs.retention import forgetting
 from luthier.jobs.rows import render_split, rendering_of
 from luthier.jobs.second import PREFIX, is_tested, second
@@ -45,11 +46,12 @@ def work_on(root: Path, run_id: str, reporter: Reporter, wishes: Wishes) -> dict
     kept = runs.run_folder(home, run_id) / TIMELINE
     earlier = read_json(kept) if kept.exists() else []
     work = open_work(home, run_id, Stages(reporter, lambda own: write_json(kept, earlier + own)))
-    _threads(work.recipe)
+    _threads(work.recipe, started())
     if runs.get(home, run_id).status != "running":
         runs.set_status(home, run_id, "running")
     try:
         fitted = fit(work, lambda: wishes(True) or runs.control(home, run_id))
+        _threads(work.recipe, 1)
         if "stopped" in fitted:
             _stopped(home, run_id, fitted["stopped"])
             raise Interrupted
@@ -65,6 +67,13 @@ def work_on(root: Path, run_id: str, reporter: Reporter, wishes: Wishes) -> dict
     done["wall_seconds"] = _total(done["timeline"]) + between
     done |= judged(done, done["wall_seconds"])
     return _finish(work, done)
+
+
+def follow(root: Path, run_id: str) -> None:
+    """Take part in the fit of a run that another process leads."""
+    work = open_work(Home.open(root), run_id, Stages(Silent()))
+    _threads(work.recipe, started())
+    fit(work, lambda: None)
 
 
 def whole_timeline(stages: Timeline, fit_seconds: float) -> Timeline:
@@ -170,7 +179,8 @@ def _stopped(home: Home, run_id: str, reason: str) -> None:
     runs.set_status(home, run_id, reason)  # type: ignore[arg-type]
 
 
-def _threads(recipe: Recipe) -> None:
+def _threads(recipe: Recipe, processes: int) -> None:
+    """Take this process's share of the recipe's threads."""
     import torch
 
-    torch.set_num_threads(int(recipe.machine.threads))
+    torch.set_num_threads(max(1, int(recipe.machine.threads) // processes))

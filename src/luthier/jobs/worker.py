@@ -1,8 +1,8 @@
-"""The process that does the work of a run: `python -m luthier.jobs.worker HOME RUN_ID`.
+"""A process that does the work of a run: `python -m luthier.jobs.worker HOME RUN_ID`.
 
-It fits, evaluates, decides, registers and writes the report, each step leaving a file so that a second process goes
-on where the first ended. Events go to stdout as JSON lines; it ends when its stdin closes, which happens when the
-process that started it dies.
+Of several, those whose RANK is above 0 take part in the fit and do nothing else. The first fits, evaluates, decides,
+registers and writes the report, each step leaving a file so that a second process goes on where the first ended.
+Events go to stdout as JSON lines; it ends when its stdin closes, which happens when the process that started it dies.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
+LOST = 75
+"""The exit code of a process that ended because another had gone."""
+
 
 class Out:
     """A reporter that writes JSON lines to the process that started this one."""
@@ -25,25 +28,35 @@ class Out:
 
 
 def main() -> int:
-    """Do the run; 0 done, 130 paused, else the exit code of the error that was written to stdout."""
+    """Do the run; 0 done, 130 paused, LOST, or the exit code of the error that was written to stdout."""
     from luthier.engine.allocator import keep_pages
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
     keep_pages()
     home, run_id = Path(sys.argv[1]), sys.argv[2]
+    from luthier.engine.place import number
+    from luthier.engine.world import lost
     from luthier.errors import LuthierError
-    from luthier.jobs.work import Interrupted, work_on
+    from luthier.jobs.work import Interrupted, follow, work_on
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    follows = number() > 0
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if follows else _interrupt)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        work_on(home, run_id, Out(), _wishes)
+        if follows:
+            follow(home, run_id)
+        else:
+            work_on(home, run_id, Out(), _wishes)
     except (Interrupted, KeyboardInterrupt):
         return 130
     except LuthierError as error:
         part = {"type": type(error).__name__, "what": error.what, "where": error.where, "mend": error.mend}
         Out().event("error", str(error), part)
         return error.exit_code
+    except RuntimeError as error:
+        if not lost(error):
+            raise
+        os._exit(LOST)  # what is left of the group may wait for the one that has gone
     return 0
 
 

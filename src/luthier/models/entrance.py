@@ -160,7 +160,7 @@ def _compute(policy: Policy, rows: Rows, part: range, progress: Progress) -> np.
 
     with policy.evaluating():
         done = part.start
-        for batch, states in zip(batches, side_by_side(of, batches, lanes_for(policy.device)), strict=True):
+        for batch, states in zip(batches, side_by_side(of, batches, lanes_for(policy)), strict=True):
             found.append(states)
             done += batch.rows
             progress(done, len(rows))

@@ -49,6 +49,11 @@ PADDED = frozenset(
     | {"nemotron", "rembert", "stablelm", "xlm-roberta-xl"}
 )
 """Of these, the families whose own attention cannot be told about rows: their rows are padded, not packed."""
+COLUMNS = frozenset({"gate_proj", "k_proj", "q_proj", "up_proj", "v_proj"})
+ROWS = frozenset({"down_proj", "o_proj"})
+"""Linear layers of a block that read the residual stream, and those that write to it."""
+SPLIT = frozenset({"llama", "mistral", "qwen2"})
+"""Families whose blocks can be computed by several processes: all that crosses heads is in these layers."""
 UNSUPPORTED = {
     "an encoder-decoder model": "bart blenderbot longt5 m2m_100 marian mbart mt5 pegasus t5 t5gemma umt5 whisper",
     "a state-space, recurrent or convolutional model": "bailing_hybrid bamba convbert falcon_h1 falcon_mamba "

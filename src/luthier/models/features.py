@@ -43,7 +43,7 @@ def _compute(policy: Policy, rows: Rows, progress: Progress) -> np.ndarray:
         return policy.pooled(batch).float().cpu().numpy()
 
     with policy.evaluating():
-        for numbers, pooled in zip(parts, side_by_side(pooled_rows, parts, lanes_for(policy.device)), strict=True):
+        for numbers, pooled in zip(parts, side_by_side(pooled_rows, parts, lanes_for(policy)), strict=True):
             found = np.empty((len(rows), pooled.shape[1]), np.float32) if found is None else found
             found[numbers] = pooled
             done += len(numbers)

@@ -16,6 +16,8 @@ from typing import TypeVar
 
 import torch
 
+from luthier.models.policy import Policy
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -54,9 +56,9 @@ def _running(under_way: Iterable[tuple[Future[Result], int]]) -> int:
     return sum(size for future, size in under_way if not future.done())
 
 
-def lanes_for(device: torch.device) -> int:
-    """As many as this thread has cores; one on a GPU."""
-    return torch.get_num_threads() if device.type == "cpu" else 1
+def lanes_for(policy: Policy) -> int:
+    """As many as this thread has cores; one on a GPU, and where a forward pass takes all processes."""
+    return torch.get_num_threads() if policy.device.type == "cpu" and not policy.together else 1
 
 
 @lru_cache(maxsize=4)

@@ -21,6 +21,8 @@ from luthier.models.losses_fused import AS_THEY_ARE, Finish, logits_in_chunks, t
 Pooling = Literal["mean", "last"]
 ENTRANCE: ContextVar[Tensor | None] = ContextVar("ENTRANCE", default=None)
 """The states (1, T, H) with which a forward pass enters the trunk (`models.entrance`); each thread has its own."""
+VERBS = ("hidden", "logprobs", "values", "over_vocab", "from_logits", "vocab_logits", "step", "pooled", "class_logits")
+"""The policy's methods that use the model's weights."""
 
 
 @dataclass
@@ -31,7 +33,7 @@ class Policy:
     does to its logits; `head` is a `heads.Head` for classification (None otherwise). `wrapped` is the module that owns
     the adapter and writes its files (PEFT's wrapper), or the transformers model itself. `value_head` (H → 1) says what
     reward a state promises; it is needed only while it is learnt, so it is part of checkpoints and not of the saved
-    policy.
+    policy. `together`: a forward pass takes all processes of the run at once.
     """
 
     trunk: nn.Module
@@ -42,6 +44,7 @@ class Policy:
     position_offset: int = 0
     finish: Finish = AS_THEY_ARE
     value_head: nn.Linear | None = None
+    together: bool = False
 
     def hidden(self, batch: Batch, **options: Any) -> Tensor:
         """The trunk's last hidden states, (T, H); of a batch with the token column `entrance`, from there on."""
@@ -120,7 +123,7 @@ class Policy:
         if self.pooling == "last":
             return hidden[batch.last_R]
         owner = torch.repeat_interleave(torch.arange(batch.rows, device=hidden.device), batch.lengths_R)
-        total = hidden.new_zeros(batch.rows, hidden.shape[1]).index_add(0, owner, hidden)
+        total = hidden.new_zeros(batch.rows, hidden.shape[1]).index_add(0, owner, hidden[: len(owner)])
         return total / batch.lengths_R[:, None]
 
     def class_logits(self, batch: Batch) -> Tensor:

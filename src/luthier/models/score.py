@@ -49,7 +49,7 @@ def over_rows(
         return score(batch.to(policy.device)).double().cpu().numpy()
 
     with policy.evaluating():
-        for part in side_by_side(scored, batches, lanes_for(policy.device)):
+        for part in side_by_side(scored, batches, lanes_for(policy)):
             found.append(part)
             done += part.shape[-1]
             progress(done, len(chosen))

@@ -15,6 +15,7 @@ from luthier.recipe.methods import (
 )
 from luthier.recipe.overrides import parse_overrides
 from luthier.recipe.plain import diff, dump_yaml, fingerprint
+from luthier.recipe.processes import own_memory, sharing
 from luthier.recipe.propose import propose
 from luthier.recipe.reference import reference
 from luthier.recipe.resolve import Reason, Resolved, default_name, resolve
@@ -68,6 +69,7 @@ __all__ = [
     "from_mapping",
     "learnt_beside",
     "load",
+    "own_memory",
     "parse_memory",
     "parse_overrides",
     "parse_time",
@@ -78,5 +80,6 @@ __all__ = [
     "resolve",
     "resolve_paths",
     "rows_each",
+    "sharing",
     "total_steps",
 ]

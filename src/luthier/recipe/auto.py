@@ -18,9 +18,10 @@ from luthier.recipe.methods import (
     size_factor,
     total_steps,
 )
+from luthier.recipe.processes import divided, own_memory
 from luthier.recipe.rules import ANSWERS
 from luthier.recipe.types import Recipe
-from luthier.recipe.units import format_memory, parse_memory
+from luthier.recipe.units import format_memory
 
 EVALUATIONS = 10
 """Evaluations on the validation split that `auto` spreads over a fit, at most."""
@@ -159,6 +160,11 @@ def _device(recipe: Recipe, facts: Facts) -> tuple[str, str]:
     return device, "a CUDA device is there" if device == "cuda" else "this machine has no CUDA device"
 
 
+def _num_processes(recipe: Recipe, facts: Facts) -> tuple[int, str]:
+    started = facts.machine.processes
+    return started, "as many as torchrun started" if started > 1 else "one process has all of the machine"
+
+
 def _threads(recipe: Recipe, facts: Facts) -> tuple[int, str]:
     return facts.machine.cores, f"this machine has {facts.machine.cores} cores"
 
@@ -176,7 +182,9 @@ def _disk(recipe: Recipe, facts: Facts) -> tuple[str, str]:
 
 
 def _stream_base(recipe: Recipe, facts: Facts) -> tuple[bool, str]:
-    weights, room = 4 * facts.model.num_parameters, parse_memory(str(recipe.machine.memory))
+    if divided(recipe):
+        return False, "the processes hold the base together"
+    weights, room = 4 * facts.model.num_parameters, own_memory(recipe)
     sizes = f"the base takes {weights / 1e9:.1f} GB in memory, and machine.memory allows {room / 1e9:.1f} GB"
     if weights <= room:
         return False, sizes
@@ -213,6 +221,7 @@ RULES: dict[str, Rule] = {
     "train.metric_for_best_model": _best_metric,
     "evaluate.max_new_tokens": _max_new_tokens,
     "machine.device": _device,
+    "machine.num_processes": _num_processes,
     "machine.threads": _threads,
     "machine.memory": _memory,
     "machine.disk": _disk,

@@ -60,6 +60,9 @@ class MachineFacts:
     """Measured fp32 matrix multiplication, GFLOP/s."""
     disk_bytes: int = 0
     """Free where the home lies, or taken by states of frozen blocks that are in its cache."""
+    gpus: int = 0
+    processes: int = 1
+    """As many as torchrun started, else 1."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from luthier.recipe.auto import RULES
 from luthier.recipe.facts import DataFacts, Facts, ModelFacts
 from luthier.recipe.faults import Fault, refuse
 from luthier.recipe.methods import HEADED, PAIRED
+from luthier.recipe.processes import misfits_together
 from luthier.recipe.rules import ANSWERS, check
 from luthier.recipe.types import Recipe
 
@@ -124,6 +125,7 @@ def misfits(recipe: Recipe, facts: Facts) -> Iterator[Fault]:
     if recipe.evaluate.constrain == "json" and not data.answers_are_json:
         what = "`evaluate.constrain` is `json`, but not every answer in the data is a JSON object"
         yield Fault(("evaluate", "constrain"), what, "Leave it out")
+    yield from misfits_together(recipe, facts)
     if recipe.machine.device == "cuda" and facts.machine.device == "cpu":
         what = "`machine.device` is `cuda`, but this machine has no CUDA device"
         yield Fault(("machine", "device"), what, "Write `auto` or `cpu`")

@@ -220,10 +220,15 @@ class Machine(Part):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model lives."""
+    num_processes: Auto | Positive = "auto"
+    """Processes that train together; on GPUs, one for each. As many as torchrun started, else one."""
+    parallel: Literal["replicate", "fsdp", "tensor"] = "replicate"
+    """What each process holds: all of the model, and rows of its own; a share of all weights (FSDP), and rows of its
+    own; or a part of every layer, and the same rows."""
     threads: Auto | Positive = "auto"
-    """CPU threads."""
+    """CPU threads, of all processes together."""
     memory: Auto | Memory = "auto"
-    """How much memory a run may take, such as `8GB`; decides the size of micro-batches."""
+    """How much memory a run may take, such as `8GB`; decides the size of micro-batches. On GPUs, each process."""
     disk: Auto | Memory = "auto"
     """How much disk the output of frozen blocks may take (`adapter.num_layers`); `1MB` keeps none."""
     stream_base: Auto | Switch = "auto"

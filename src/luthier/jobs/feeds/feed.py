@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from luthier.data.stream import MakeBatches, Stream
+from luthier.engine import world
 from luthier.engine.loop import Source
 from luthier.engine.seams import Seams
 from luthier.jobs.workbench import Work
@@ -44,7 +45,7 @@ def shuffled(work: Work, make: MakeBatches, count: int) -> Stream:
     batch_size = int(train.batch_size)
     steps = total_steps(work.recipe, len(work.rows["train"]))
     total = min(steps * batch_size, round(count * float(train.num_epochs)))
-    return Stream(make, count, batch_size, total, train.seed, work.plan.dataset_version)
+    return Stream(make, count, batch_size, total, train.seed, work.plan.dataset_version, world.rank(), world.size())
 
 
 def reached(work: Work, count: int) -> list[int]:

@@ -90,7 +90,7 @@ def on_validation(work: Work, objective: Objective, make: Mapping[Split, MakeBat
             return objective.score(policy, batch.to(policy.device))
 
         with policy.evaluating():
-            scored = list(side_by_side(score, batches, lanes_for(policy.device)))
+            scored = list(side_by_side(score, batches, lanes_for(policy)))
         loss = sum(float(part.terms["preference"].sum()) for part in scored)
         right = torch.cat([part.metrics["accuracy"] for part in scored])
         units = sum(objective.count(batch)["preference"] for batch in batches)

@@ -6,6 +6,7 @@ import secrets
 from dataclasses import replace
 
 from luthier.data.stream import Stream
+from luthier.engine import world
 from luthier.engine.accountant import Guarantee
 from luthier.engine.private import Draws, clipped, noise
 from luthier.jobs.feeds.feed import Feed
@@ -18,7 +19,7 @@ def private(work: Work, feed: Feed) -> Feed:
     assert work.plan.privacy is not None
     promise, stream, size = Guarantee(**work.plan.privacy), feed.source, int(work.recipe.train.batch_size)
     asked = work.recipe.privacy.noise_seed
-    seed = secrets.randbits(63) if asked is None else asked
+    seed = world.agreed(secrets.randbits(63) if asked is None else asked)
     draws = Draws(stream.make, stream.count, promise.sample_rate, seed, stream.data)
     seams = replace(
         feed.seams,
