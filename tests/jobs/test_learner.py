@@ -34,6 +34,8 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "fsdp, all weights": ("fsdp", "llama", {"adapter": FULL}),
     "fsdp, classes": ("fsdp", "bert", {"objective": "classify", "adapter": FULL}),
     "fsdp, pairs": ("fsdp", "llama", {"objective": "dpo"}),
+    "fsdp, recomputed": ("fsdp", "llama", {"train": {"gradient_checkpointing": True}}),
+    "tensor, recomputed": ("tensor", "llama", {"train": {"gradient_checkpointing": True}, "adapter": FULL}),
     "tensor, lora": ("tensor", "llama", {}),
     "tensor, all weights": ("tensor", "llama", {"adapter": FULL}),
     "tensor, classes": ("tensor", "llama", {"objective": "classify"}),
@@ -44,7 +46,8 @@ RESUMED = ("replicate, lora", "fsdp, all weights", "tensor, lora")
 def path_of(folder: Path, model: Path, sections: dict[str, Any]) -> Path:
     rows = {"classify": CLASSES, "dpo": PAIRS}.get(sections.get("objective", "sft"), CHATS)[:33]
     splits = {"test": 0.0, "validation": 0.12}
-    return recipe(folder, model, rows, train=SHORT, splits=splits, ship={"require": "nothing"}, **sections)
+    train = {**SHORT, **sections.get("train", {})}
+    return recipe(folder, model, rows, **{**sections, "train": train, "splits": splits, "ship": {"require": "nothing"}})
 
 
 @pytest.fixture(scope="module")

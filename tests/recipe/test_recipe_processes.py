@@ -43,6 +43,13 @@ GRPO = {"type": "grpo", "reward": "exact_match"}
         (MACHINE, {"machine": FSDP, "adapter": "ia3"}, "`machine.parallel: fsdp` learns `lora` or `full`"),
         (MACHINE, {"machine": TENSOR, "adapter": "adalora"}, "`machine.parallel: tensor` learns `lora` or `full`"),
         (MACHINE, {"machine": FSDP, "load_in_4bit": True}, "`load_in_4bit` does not work with .*fsdp"),
+        (MACHINE, {"machine": FSDP, "load_in_8bit": True}, "`load_in_8bit` does not work with .*fsdp"),
+        (MACHINE, {"machine": FSDP, "train": {"optimizer": "adamw_8bit"}}, "`train.optimizer` does not work"),
+        (
+            MACHINE,
+            {"machine": TWO, "adapter": "full", "train": {"optimizer_in_backward": True, "max_grad_norm": 0.0}},
+            "each of 2 processes would take steps of its own",
+        ),
         (MACHINE, {"machine": TENSOR, "adapter": {"use_dora": True}}, "`adapter.use_dora` does not work"),
         (MACHINE, {"machine": FSDP, "adapter": {"lora_dropout": 0.1}}, "`adapter.lora_dropout` does not work"),
         (MACHINE, {"machine": FSDP, "privacy": {"target_epsilon": 8.0}}, "`privacy` does not work with"),
