@@ -236,8 +236,8 @@ def test_processes_share_memory_and_cores_on_a_cpu() -> None:
 
 def test_gpus_have_memory_of_their_own_and_share_the_time() -> None:
     facts = replace(FACTS, machine=replace(MACHINE, device="cuda", gpus=2))
-    full = {"adapter": "full", "machine": {"memory": "24GB"}}
+    full = {"adapter": "full", "machine": {"memory": "200GB"}}
     one = foretold(facts, **full)
-    two = foretold(facts, adapter="full", machine={"memory": "24GB", "num_processes": 2, "parallel": "fsdp"})
+    two = foretold(facts, adapter="full", machine={"memory": "200GB", "num_processes": 2, "parallel": "fsdp"})
     assert two.seconds == pytest.approx(one.seconds / 2)
     assert two.peak_memory_bytes < one.peak_memory_bytes

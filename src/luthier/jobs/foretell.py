@@ -79,8 +79,8 @@ def evaluation_seconds(work: Work, found: Measured, before: float) -> float:
     """About, of the tuned model and the baselines that run a model on the test rows, and of what was forgotten."""
     recipe, settings = work.recipe, work.recipe.evaluate
     trunk, head = found.operations.trunk / above_frozen(work), found.operations.head
-    limit = settings.max_rows or len(work.rows["test"])
-    rows = min(limit, len(work.rows["test"]))
+    tests = len(work.rows.get("test", []))
+    rows = min(settings.max_rows or tests, tests)
     if not rows:
         return 0.0
     if recipe.adapter.type == "head":  # features of the test rows, as of the others
