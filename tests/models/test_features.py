@@ -38,6 +38,7 @@ class Trunk:
     seen: int = 0
     fails: bool = False
     device = torch.device("cpu")
+    together = False
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
