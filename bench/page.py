@@ -211,8 +211,36 @@ def shuffled(found: dict[str, Any]) -> str:
     )
 
 
+def frozen(found: dict[str, Any]) -> str:
+    """Blocks below the first trained one, run once or at every step."""
+    a_step, fit, apart = found["seconds_a_step"], found["fit_seconds"], found["apart"]
+    rows = [["all blocks at every step", f"{a_step['every']:.2f} s", f"{fit['every']:.0f} s", f"{fit['every']:.0f} s"],
+            ["the frozen ones once", f"{a_step['once']:.2f} s", f"{fit['first run']:.0f} s",
+             f"{fit['later runs']:.0f} s"]]  # fmt: skip
+    return part(
+        "Frozen blocks: the tickets recipe, the last 16 of 30 learn",
+        "python bench/frozen.py",
+        table(["", "a step, median", "fit, first run", "fit, later runs"], rows),
+        f"Steps were measured in turns; a fit is {found['steps']} of them, and in the first run what computing the "
+        f"frozen blocks takes. Loss apart by {apart['loss']:.1e}, gradient by {apart['gradient']:.1e} of its length. "
+        f"GEMM {found['gemm_gflops']:.0f} GFLOP/s.",
+    )
+
+
+def rendering(found: dict[str, Any]) -> str:
+    """Rows of chats to token ids."""
+    rows = [[name, f"{value:,.0f}"] for name, value in found["rows_per_second"].items()]
+    return part(
+        "Rendering and packing: dolly",
+        "python bench/rendering.py --data dolly.jsonl",
+        table(["", "rows/s"], rows),
+        f"{found['rows']:,} rows, {found['tokens']:,} tokens. GEMM {found['gemm_gflops']:.0f} GFLOP/s.",
+    )
+
+
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "demo": demo, "classify": classify, "dolly": dolly, "rl": rl, "resume": resume, "shuffled": shuffled,
+    "demo": demo, "classify": classify, "dolly": dolly, "rl": rl, "frozen": frozen, "rendering": rendering,
+    "resume": resume, "shuffled": shuffled,
 }  # fmt: skip
 
 
