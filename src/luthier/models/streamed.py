@@ -22,6 +22,9 @@ from luthier.models.weights import Place
 TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
+WITHOUT = "Write `machine.stream_base: false`"
+
+
 class OnDisk:
     """A matrix in a safetensors file."""
 
@@ -67,6 +70,8 @@ def stream(model: Any, places: Mapping[str, Place], device: str) -> Any:
     """
     files = {file: FileIO(file) for file in {place.file for place in places.values()}}
     layers = dict(linear_layers(model))
+    if not layers:
+        raise ModelError("has no linear layers that could be left in its files", type(model).__name__, WITHOUT)
     for name, layer in layers.items():
         place = _found(model, places, f"{name}.weight", layer.weight)
         held = OnDisk(place, files[place.file]) if device == "cpu" else InHostMemory(place, files[place.file], device)
@@ -87,7 +92,7 @@ def _found(model: Any, places: Mapping[str, Place], name: str, tensor: Tensor) -
     if own is None or places[own].dtype not in TYPES or places[own].shape != tuple(tensor.shape):
         raise ModelError(
             f"its files do not hold {name} as the model has it, so it cannot be read while it is used",
-            type(model).__name__, "Leave `machine.stream_base` out",
+            type(model).__name__, WITHOUT,
         )  # fmt: skip
     return places[own]
 
