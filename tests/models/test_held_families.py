@@ -17,10 +17,11 @@ from luthier.models.families import DECODERS, ENCODERS
 from luthier.models.load import load_base
 from luthier.models.locate import ModelFiles
 
-WITHOUT_LINEAR = {"gpt2"}
+WITHOUT_LINEAR = {"falcon", "gpt2"}
 """Their layers are transformers' own kind."""
-OTHER_NAMES = {"glm4_moe", "granitemoe", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe", "deepseek_v2", "deepseek_v3"}
-"""Their experts stand apart in the files and in one piece in the model."""
+OTHER_NAMES = {"glm4_moe", "granitemoe", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe", "deepseek_v2", "deepseek_v3",
+               "gpt_neox", "nomic_bert"}  # fmt: skip
+"""Their files name matrices otherwise than the model, or hold experts apart that the model holds in one piece."""
 
 
 def states(files: ModelFiles) -> Tensor:
