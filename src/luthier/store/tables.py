@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
 metadata = MetaData()
 
@@ -84,4 +84,105 @@ alias_move = Table(  # the history of every alias; its last row says where the a
     Column("reason", Text, nullable=False),
     Column("at", String, nullable=False),
     Index("ix_alias_move_alias", "alias", "name"),
+)
+
+trace = Table(  # one row a request that a model answered, or was asked to
+    "trace",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("created_at", String, nullable=False),
+    Column("route", String, nullable=False),  # chat.completions, embeddings
+    Column("model", String, nullable=False),  # as it was asked for
+    Column("served", String, nullable=False),  # name@version, or the base model
+    Column("run_id", String),
+    Column("key_id", String),
+    Column("request", JSON, nullable=False),  # messages, tools, parameters; as redaction left them
+    Column("answer", JSON(none_as_null=True)),
+    Column("status", Integer, nullable=False),  # of HTTP
+    Column("error", Text),
+    Column("prompt_tokens", Integer, nullable=False),
+    Column("completion_tokens", Integer, nullable=False),
+    Column("first_token_ms", Float),
+    Column("total_ms", Float, nullable=False),
+    Column("cached", Boolean, nullable=False),
+    Column("metadata", JSON(none_as_null=True)),
+    Index("ix_trace_newest", "created_at", "id"),
+    Index("ix_trace_served", "served", "created_at"),
+)
+
+feedback = Table(  # what people say of an answer; traces may be purged before it
+    "feedback",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("created_at", String, nullable=False),
+    Column("trace_id", String, nullable=False, index=True),
+    Column("kind", String, nullable=False),  # rating, correction, choice, label
+    Column("value", JSON, nullable=False),
+    Column("rater", String),
+    Column("comment", Text),
+)
+
+file = Table(  # what clients have uploaded, and what jobs leave for them; the bytes are a blob
+    "file",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("created_at", String, nullable=False),
+    Column("filename", String, nullable=False),
+    Column("purpose", String, nullable=False),
+    Column("bytes", Integer, nullable=False),
+    Column("sha256", String, nullable=False),
+    Column("expires_at", String),
+)
+
+job = Table(  # work that a server does in order, and goes on with after a crash
+    "job",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("created_at", String, nullable=False),
+    Column("updated_at", String, nullable=False),
+    Column("finished_at", String),
+    Column("kind", String, nullable=False),  # fine_tune, cycle
+    Column("status", String, nullable=False),
+    Column("request", JSON, nullable=False),
+    Column("control", String),
+    Column("run_id", String),
+    Column("model", String),  # what came of it: the name clients ask for
+    Column("version", String),  # name@3 in the registry
+    Column("error", JSON(none_as_null=True)),
+    Index("ix_job_newest", "created_at", "id"),
+    Index("ix_job_model", "model"),
+)
+
+job_event = Table(
+    "job_event",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("job_id", ForeignKey("job.id"), nullable=False, index=True),
+    Column("at", String, nullable=False),
+    Column("level", String, nullable=False),
+    Column("type", String, nullable=False),  # message, metrics
+    Column("message", Text, nullable=False),
+    Column("data", JSON(none_as_null=True)),
+)
+
+api_key = Table(
+    "api_key",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("sha256", String, nullable=False, unique=True),  # of the key, which has 256 random bits and is not kept
+    Column("created_at", String, nullable=False),
+    Column("revoked_at", String),
+)
+
+export = Table(  # what was made of a model for an engine or another tool
+    "export",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("created_at", String, nullable=False),
+    Column("model", String, nullable=False, index=True),  # name@3, or a base model
+    Column("format", String, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("sha256", String, nullable=False),
+    Column("measured", JSON(none_as_null=True)),  # size, agreement with the reference, scores
 )

@@ -1,0 +1,1 @@
+"""What writes tokens: one small protocol, one conformance suite, an implementation a file."""
