@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "luthier"
 LAYERS = [
     "errors", "recipe", "store", "data", "models", "objectives", "engine", "search", "evaluate",
-    "registry", "serve", "monitor", "feedback", "jobs", "api cli web",
+    "registry", "serve", "monitor", "feedback", "jobs", "api", "cli web",
 ]  # fmt: skip
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()}
 MAX_LINES, MAX_FUNCTION_LINES = 300, 60
