@@ -25,6 +25,7 @@ from luthier.cli import (
     demo,
     doctor,
     evaluate,
+    feedback,
     init,
     methods,
     models,
@@ -47,6 +48,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "compare": compare.compare,
     },
     "What there is": {"runs": runs.app, "models": models.app, "data": data.app, "methods": methods.methods},
+    "Learning from use": {"feedback": feedback.app},
     "This machine": {"demo": demo.demo, "doctor": doctor.doctor, "clean": clean.clean},
 }
 

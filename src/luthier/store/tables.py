@@ -120,6 +120,8 @@ feedback = Table(  # what people say of an answer; traces may be purged before i
     Column("value", JSON, nullable=False),
     Column("rater", String),
     Column("comment", Text),
+    Column("review", String),  # accepted, rejected; null: nobody has looked at it
+    Index("ix_feedback_newest", "created_at", "id"),
 )
 
 file = Table(  # what clients have uploaded, and what jobs leave for them; the bytes are a blob

@@ -54,7 +54,9 @@ def _feedback() -> None:
         sa.Column("value", sa.JSON, nullable=False),
         sa.Column("rater", sa.String),
         sa.Column("comment", sa.Text),
+        sa.Column("review", sa.String),
     )
+    op.create_index("ix_feedback_newest", "feedback", ["created_at", "id"])
 
 
 def _file() -> None:

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from luthier.cli.group import group
+from luthier.cli.options import AsJson
+from luthier.cli.screen import emit, table, when
+from luthier.errors import DataError
+
+LONG = 60
+Trace = Annotated[
+    str | None,
+    typer.Argument(metavar="TRACE", help="The id of the completion that is judged.", show_default=False),
+]
+
+
+def text_option(name: str, help: str) -> Any:
+    return Annotated[str | None, typer.Option(name, help=help, show_default=False)]
+
+
+def show_all(
+    trace: text_option("--trace", "Only what was said of this completion.") = None,
+    kind: text_option("--kind", "Only ratings, corrections, choices or labels: rating, correction …") = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most this many, the newest.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List what people said of answers, newest first."""
+    from luthier.store import Home, feedback
+
+    rows, more = feedback.list_page(Home.open(), trace_id=trace, kind=kind, limit=limit)
+    emit({"feedback": [asdict(row) for row in rows], "has_more": more}, as_json, show_list)
+
+
+def show_list(document: Mapping[str, Any]) -> None:
+    if not document["feedback"]:
+        print("no feedback yet; clients send it to /v1/feedback, people add it with: luthier feedback add TRACE")
+        return
+    rows = [
+        (row["id"], when(row["created_at"]), row["kind"], row["rater"] or "", row["review"] or "", said(row))
+        for row in document["feedback"]
+    ]
+    table(["id", "when (UTC)", "kind", "rater", "review", "what"], rows)
+    if document["has_more"]:
+        print("and more: --limit shows them")
+
+
+def said(row: Mapping[str, Any]) -> str:
+    """What a row says, in a few words."""
+    value = row["value"]
+    texts = {
+        "rating": lambda: str(value["rating"]),
+        "correction": lambda: value["message"].get("content") or "calls a tool",
+        "label": lambda: value.get("label") or ", ".join(value["labels"]),
+        "choice": lambda: f"{named(value['chosen'])} before {', '.join(map(named, value['rejected']))}",
+    }
+    text = texts[row["kind"]]()
+    return text if len(text) <= LONG else f"{text[:LONG]}…"
+
+
+def named(answer: Mapping[str, Any]) -> str:
+    """An answer of a choice."""
+    if "text" in answer:
+        return repr(answer["text"])
+    place = f"of {answer['trace_id']}" if "trace_id" in answer else ""
+    return f"answer {answer['index']} {place}".rstrip()
+
+
+def add(
+    trace: Trace = None,
+    rating: text_option("--rating", "up, down, or 1 to 5.") = None,
+    correction: text_option("--correction", "What should have been said.") = None,
+    label: text_option("--label", "What the text should be labelled.") = None,
+    index: Annotated[int, typer.Option("--index", min=0, help="Which of the completion's choices.")] = 0,
+    rater: text_option("--rater", "Who says so.") = None,
+    comment: text_option("--comment", "Why.") = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", help="JSON Lines, one piece of feedback each, as /v1/feedback takes it."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what you think of an answer, or read it from a file."""
+    from luthier.jobs.learn import add as store
+    from luthier.store import Home
+
+    given = {"rating": rating, "correction": correction, "label": label}
+    kinds = [kind for kind, value in given.items() if value is not None]
+    if (file is None and (trace is None or len(kinds) != 1)) or (file is not None and (trace is not None or kinds)):
+        mend = "Give TRACE and one of --rating, --correction and --label, or --file alone"
+        raise DataError("this says nothing, or too much at once", "feedback add", mend)
+    items = None
+    if file is None:
+        value = as_rating(rating) if rating is not None else given[kinds[0]]
+        item = {"trace_id": trace, "kind": kinds[0], "value": value, "rater": rater, "comment": comment}
+        items = [item | {"index": index} if kinds[0] != "label" else item]
+    rows = store(Home.open(), items, file)
+    emit({"feedback": rows}, as_json, lambda document: print(f"{len(document['feedback'])} stored"))
+
+
+def as_rating(text: str) -> Any:
+    """A number where one was given."""
+    return int(text) if text.isdecimal() else text
+
+
+app = group("What people say of answers, and what is learnt from it.", list=show_all, add=add)

@@ -1,0 +1,1 @@
+"""From what people say of answers to rows that a model learns from."""
