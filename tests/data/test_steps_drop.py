@@ -111,3 +111,15 @@ def test_conversations_in_which_nobody_asks_are_compared_whole() -> None:
     splits = {"train": [one], "validation": [], "test": [other]}
     assert leakage(splits, "drop")[1] == []
     assert len(leakage({**splits, "train": [other]}, "drop")[1]) == 1
+
+
+def test_a_prompt_says_the_same_as_a_conversation_of_one_turn() -> None:
+    told, asked = Example("a:1", prompt="hi", completion="hello"), Example("b:1", messages=(USER, BOT))
+    assert [reject.reason for reject in deduplicate([told, asked])[1]] == ["duplicate of a:1"]
+    other = Example("b:2", messages=(USER, BOT | {"content": "good day"}))
+    assert deduplicate([told, other])[1] == []
+    for train, test in ((other, told), (told, other)):
+        clean, rejects = leakage({"train": [train], "test": [test]}, "drop")
+        assert (clean["train"], [reject.example for reject in rejects]) == ([], [train])
+    system = Example("b:3", messages=({"role": "system", "content": "be kind"}, USER, BOT))
+    assert leakage({"train": [system], "test": [told]}, "drop")[1] == []

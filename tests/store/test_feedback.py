@@ -22,7 +22,7 @@ def test_the_same_feedback_twice_is_one_row(home) -> None:
 
 def test_other_content_under_an_id_replaces_it_or_is_refused_whole(home) -> None:
     (first,) = feedback.add(home, [up("a", rater="ana")])
-    feedback.set_review(home, ["a"], "accepted")
+    feedback.set_review(home, dict.fromkeys(["a"], "accepted"))
     changed = New("a", "c1", "rating", {"rating": "down", "index": 0}, "ana", replaces=True)
     (second,) = feedback.add(home, [changed])
     assert (second.value["rating"], second.review) == ("down", None)
@@ -61,11 +61,13 @@ def test_feedback_is_found_with_the_answers_of_a_model(home) -> None:
 def test_feedback_is_taken_back_and_reviewed_by_id(home) -> None:
     feedback.add(home, [up("a"), up("b")])
     feedback.remove(home, "a")
-    assert feedback.present(home, ["a", "b"]) == {"b"}
+    feedback.add(home, [up("c")])
+    feedback.set_review(home, dict.fromkeys(["c"], "rejected"))
+    assert feedback.standing(home, ["a", "b", "c"]) == {"b"}
     with pytest.raises(NotFound):
         feedback.remove(home, "a")
     with pytest.raises(NotFound):
         feedback.get(home, "a")
     with pytest.raises(NotFound):
-        feedback.set_review(home, ["b", "a"], "rejected")
+        feedback.set_review(home, dict.fromkeys(["b", "a"], "rejected"))
     assert feedback.get(home, "b").review is None

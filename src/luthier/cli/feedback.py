@@ -9,7 +9,7 @@ import typer
 
 from luthier.cli.group import group
 from luthier.cli.options import AsJson
-from luthier.cli.screen import emit, table, when
+from luthier.cli.screen import bullets, emit, facts, heading, table, when
 from luthier.errors import DataError
 
 LONG = 60
@@ -107,4 +107,92 @@ def as_rating(text: str) -> Any:
     return int(text) if text.isdecimal() else text
 
 
-app = group("What people say of answers, and what is learnt from it.", list=show_all, add=add)
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="Whose answers: name, name@3, name@alias.", show_default=False)
+]
+Reviewed = Annotated[bool, typer.Option("--reviewed", help="Learn only from what `luthier feedback review` accepted.")]
+AcceptRated = Annotated[bool, typer.Option("--accept-rated", help="Learn answers that are rated high, too.")]
+
+
+def ids(name: str, help: str) -> Any:
+    return Annotated[
+        list[str],
+        typer.Option(name, metavar="ID", help=f"{help} May be repeated.", default_factory=list, show_default=False),
+    ]
+
+
+def review(
+    model: Model,
+    accept: ids("--accept", "Accept this feedback."),
+    reject: ids("--reject", "Never learn from this feedback."),
+    as_json: AsJson = False,
+) -> None:
+    """Show what nobody has looked at yet, or accept and reject it."""
+    from luthier.jobs import learn
+    from luthier.store import Home
+
+    home = Home.open()
+    decided = learn.decide(home, accept, reject) if accept or reject else {}
+    emit(decided | {"pending": learn.pending(home, model)}, as_json, show_pending)
+
+
+def show_pending(document: Mapping[str, Any]) -> None:
+    for name in ("accepted", "rejected"):
+        if document.get(name):
+            print(f"{name}: {', '.join(document[name])}")
+    for row in document["pending"]:
+        heading(row["id"])
+        told = [("asked", row["question"]), ("answered", row["answer"]), (row["kind"], said(row)),
+                ("rater", row["rater"]), ("comment", row["comment"])]  # fmt: skip
+        facts((f"  {name}", value) for name, value in told)
+    if not document["pending"]:
+        print("nothing is waiting for a review")
+
+
+def curate(
+    model: Model, accept_rated: AcceptRated = False, reviewed: Reviewed = False, as_json: AsJson = False
+) -> None:
+    """Turn feedback into dataset versions that a recipe can name."""
+    from luthier.feedback.curate import Wishes
+    from luthier.jobs.learn import curate as make
+    from luthier.store import Home
+
+    emit(make(Home.open(), model, Wishes(accept_rated, reviewed)), as_json, show_curated)
+
+
+def show_curated(document: Mapping[str, Any]) -> None:
+    held = document["held_out"]
+    facts(
+        [
+            ("model", document["model"]),
+            ("feedback", document["feedback"]),
+            ("held out", f"what the test and validation rows of {held} ask" if held else None),
+            ("no answer", f"{document['without_answer']} of any model, whose traces were purged"
+             if document["without_answer"] else None),
+        ]
+    )  # fmt: skip
+    for made in document["datasets"]:
+        heading(f"{TASKS[made['task']]}: {made['rows']} rows")
+        show_task(made)
+
+
+def show_task(made: Mapping[str, Any]) -> None:
+    """The steps from feedback to rows, and how a recipe names them."""
+    from luthier.cli.check import show_steps
+
+    show_steps(made["steps"])
+    bullets(made["notes"])
+    if made["dataset"]:
+        print(f"\nin a recipe: data: [..., {{path: dataset:{made['dataset']}}}]")
+    else:
+        print("\nno row is left, so nothing was written")
+
+
+TASKS = {"generate": "Answers to learn", "preference": "Preference pairs", "classify": "Texts with labels"}
+app = group(
+    "What people say of answers, and what is learnt from it.",
+    list=show_all,
+    add=add,
+    review=review,
+    curate=curate,
+)

@@ -32,6 +32,7 @@ def _tail(path: Path, depth: int) -> str:
 
 
 def _refuse_twice(paths: Sequence[Path]) -> None:
-    path, times = Counter(paths).most_common(1)[0]
-    if times > 1:
+    twice = [path for path, times in Counter(paths).items() if times > 1]
+    if twice:
+        path = twice[0]
         raise DataError("the file belongs to two entries of `data`", str(path), "Remove one of them")

@@ -18,9 +18,11 @@ from luthier.data.steps.length import length
 from luthier.data.steps.reject import Reject
 from luthier.data.steps.split import split
 from luthier.data.steps.usable import usable
+from luthier.data.stored import is_stored, read_stored
 from luthier.errors import DataError
 from luthier.recipe import BESIDE
 from luthier.recipe.types import Recipe
+from luthier.store import Home
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many parts are done, and how many there are."""
@@ -61,8 +63,9 @@ Splits = dict[str, list[Example]]
 Step = Callable[[Sequence[Example]], tuple[list[Example], list[Reject]]]
 
 
-def prepare(recipe: Recipe, base: Path, progress: Progress | None = None) -> Prepared:
-    """Read all entries of `recipe.data` (paths relative to `base`) and bring them to splits.
+def prepare(recipe: Recipe, base: Path, progress: Progress | None = None, home: Home | None = None) -> Prepared:
+    """Read all entries of `recipe.data` (paths relative to `base`; dataset versions from `home`, else from that of the
+    environment) and bring them to splits.
 
     In each split unusable rows, too short or long ones and duplicates are dropped; then rows that leak from
     one split into another; then missing splits are cut from train, into which only added rows can leak. Raises
@@ -70,7 +73,7 @@ def prepare(recipe: Recipe, base: Path, progress: Progress | None = None) -> Pre
     or test on.
     """
     tell = progress or _silent
-    sources = _read(recipe, base, tell)
+    sources = _read(recipe, base, tell, home)
     task = _task(sources, recipe)
     splits: Splits = {name: _rows(sources, name) for name in SPLITS}
     splits |= {name: rows for name in ADDED if (rows := _rows(sources, name))}
@@ -78,10 +81,10 @@ def prepare(recipe: Recipe, base: Path, progress: Progress | None = None) -> Pre
     notes = [note for source in sources for note in source.notes]
     rejects: list[Reject] = []
     steps: list[StepCount] = []
-    work = _steps(recipe)
+    work = steps_of(recipe)
     for name, step in work.items():
         tell(name, len(steps), len(work))
-        steps.append(_apply(name, step, splits, rejects))
+        steps.append(apply(name, step, splits, rejects))
     rows_in = sum(map(len, splits.values()))
     splits, leaking = leakage(splits, recipe.curate.leakage)
     steps.append(StepCount.of("leakage", rows_in, leaking))
@@ -112,13 +115,19 @@ def _cut_beside(splits: Splits, recipe: Recipe) -> list[str]:
     return notes
 
 
-def _read(recipe: Recipe, base: Path, tell: Progress) -> list[Source]:
-    paths = [locate(entry, base) for entry in recipe.data]
-    names = prefixes(paths)
+def _read(recipe: Recipe, base: Path, tell: Progress, home: Home | None) -> list[Source]:
+    files = [entry for entry in recipe.data if not is_stored(entry)]
+    paths = [locate(entry, base) for entry in files]
+    located = iter(zip(paths, prefixes(paths), strict=True))
     sources = []
-    for index, (path, entry, prefix) in enumerate(zip(paths, recipe.data, names, strict=True)):
-        tell(f"reading {path.name}", index, len(paths))
-        sources.append(read_at(path, entry, prefix))
+    for index, entry in enumerate(recipe.data):
+        if is_stored(entry):
+            tell(f"reading {entry.path}", index, len(recipe.data))
+            sources.append(read_stored(entry, home or Home.open()))
+        else:
+            path, prefix = next(located)
+            tell(f"reading {path.name}", index, len(recipe.data))
+            sources.append(read_at(path, entry, prefix))
     return sources
 
 
@@ -154,7 +163,8 @@ def _rows(sources: Sequence[Source], split_name: str) -> list[Example]:
     return [example for source in sources if source.split == split_name for example in source.examples]
 
 
-def _steps(recipe: Recipe) -> dict[str, Step]:
+def steps_of(recipe: Recipe) -> dict[str, Step]:
+    """What drops rows of each split, in order; names → steps."""
     curate = recipe.curate
     steps: dict[str, Step] = {
         "usable": usable,
@@ -163,7 +173,7 @@ def _steps(recipe: Recipe) -> dict[str, Step]:
     return steps | {"deduplicate": deduplicate} if curate.deduplicate else steps
 
 
-def _apply(name: str, step: Step, splits: Splits, rejects: list[Reject]) -> StepCount:
+def apply(name: str, step: Step, splits: Splits, rejects: list[Reject]) -> StepCount:
     """Run a step on every split, in place."""
     rows_in = sum(map(len, splits.values()))
     dropped = []

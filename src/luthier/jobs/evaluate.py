@@ -42,7 +42,7 @@ def evaluate(model: str, data: Path, home: Home, reporter: Reporter) -> dict[str
     """
     stages, start = Stages(reporter), time.perf_counter()
     with stages.stage("prepare"):
-        rows = _rows(data)
+        rows = _rows(data, home)
         plan, folder = _tuned(model, home) or (None, Path())
         asked = Recipe(base_model=model, data=(DataEntry(path=str(data)),), objective=_objective(rows))
         if plan is not None and (rows.task == "preference") != (plan.settings.objective.type in PAIRED):
@@ -81,11 +81,11 @@ def _by_objective(rows: Prepared, plan: RunPlan | None) -> Prepared:
     return replace(rows, splits={"test": [], BESIDE["test"]: rows.splits["test"]})
 
 
-def _rows(data: Path) -> Prepared:
+def _rows(data: Path, home: Home) -> Prepared:
     """The rows to answer, all in the test split."""
     if data.suffix in RECIPES:
         loaded = recipes.load(data)
-        return prepare(recipes.resolve_paths(loaded.recipe, loaded.base), loaded.base)
+        return prepare(recipes.resolve_paths(loaded.recipe, loaded.base), loaded.base, home=home)
     if not data.exists():
         raise DataError("there is no such file", str(data), "Give a data file or a recipe")
     source = read(DataEntry(path=str(data.resolve())), Path.cwd())

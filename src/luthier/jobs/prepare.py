@@ -70,7 +70,7 @@ def make_ready(source: Recipe, base: Path, home: Home, note: Note) -> Ready:
     files = locate(source.base_model, home.cache("models"), note, source.number_format)
     if source.train.optimizer != "adamw":
         require_bitsandbytes("moments of eight bits", "train.optimizer")
-    data = prepare(source, base)
+    data = prepare(source, base, home=home)
     check_names(source, files, data.labels)
     if source.objective.type in ON_POLICY:
         reward_of(source.objective.reward)

@@ -11,6 +11,7 @@ from typing import Any
 
 import luthier.recipe as recipes
 from luthier.data import version
+from luthier.data.stored import versions_of
 from luthier.engine.place import launched, number
 from luthier.errors import TrainingError
 from luthier.jobs import processes
@@ -48,7 +49,7 @@ def run(
         ready = get_ready(recipe_path, overrides, home, stages.note)
         for text in ready.data.notes:
             stages.note(text)
-        data = version.write(home, ready.data, ready.recipe)
+        data = version.write(home, ready.data, ready.recipe, parents=versions_of(home, ready.source))
         row = None if fresh else runs.find_unfinished(home, identity(ready, data.id, only_fit))
         row = row or _create(home, ready, data.id, _command(recipe_path, overrides, only_fit), only_fit)
         if not (runs.run_folder(home, row.id) / PLAN).exists():

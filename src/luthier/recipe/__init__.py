@@ -34,6 +34,7 @@ from luthier.recipe.types import (
     Train,
 )
 from luthier.recipe.units import format_memory, parse_memory, parse_time
+from luthier.recipe.values import STORED
 
 __all__ = [
     "Adapter",
@@ -57,6 +58,7 @@ __all__ = [
     "Reason",
     "Recipe",
     "Resolved",
+    "STORED",
     "Ship",
     "Splits",
     "Train",

@@ -17,6 +17,7 @@ from luthier.recipe.overrides import apply, parse_overrides
 from luthier.recipe.rules import contradictions
 from luthier.recipe.shorthand import expand
 from luthier.recipe.types import Objective, Recipe
+from luthier.recipe.values import STORED
 
 
 class Loaded(NamedTuple):
@@ -53,7 +54,7 @@ def from_mapping(given: Mapping[str, Any], where: str = "recipe") -> Recipe:
 def resolve_paths(recipe: Recipe, base: Path) -> Recipe:
     """The recipe with its relative paths made absolute, from the folder `base`.
 
-    A `hub:` or `scheme://` path is left alone, and so is a model that is no folder there. `~` is the
+    A `hub:`, `dataset:` or `scheme://` path is left alone, and so is a model that is no folder there. `~` is the
     user's folder.
     """
     teacher, template = recipe.objective.teacher, recipe.chat_template
@@ -84,7 +85,7 @@ def _rewarded(objective: Objective, base: Path) -> Objective:
 def _absolute(path: str, base: Path) -> str:
     return (
         path
-        if path.startswith("hub:") or "://" in path
+        if path.startswith(("hub:", STORED)) or "://" in path
         else os.path.normpath(base.resolve() / os.path.expanduser(path))
     )
 

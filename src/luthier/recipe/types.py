@@ -37,7 +37,8 @@ class DataEntry(Part):
     """One source of rows."""
 
     path: Text
-    """A file, a folder, or `hub:owner/name`; relative paths are taken from the recipe's folder."""
+    """A file, a folder, `hub:owner/name`, or `dataset:ds-…` for the rows that a dataset version has in the split;
+    relative paths are taken from the recipe's folder."""
     type: DataType = "auto"
     """The format of the rows; `auto` detects it from the first rows and says so."""
     split: Literal["train", "validation", "test", "earlier", "beside", "beside_validation", "beside_test"] = "train"

@@ -27,6 +27,8 @@ def _checked_memory(text: str) -> str:
     return text
 
 
+STORED = "dataset:"
+"""How the path of a data entry begins that names a dataset version of the home."""
 Auto = Literal["auto"]
 Positive = Annotated[int, Field(gt=0, strict=True)]
 Count = Annotated[int, Field(ge=0, strict=True)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -101,10 +101,10 @@ def remove(home: Home, feedback_id: str) -> None:
             raise _missing(feedback_id)
 
 
-def set_review(home: Home, ids: Sequence[str], review: Review | None) -> None:
-    """Let a person's decision stand at each of them, or at none: raises NotFound for an id that is not there."""
+def set_review(home: Home, decisions: Mapping[str, Review]) -> None:
+    """Let a person's decisions stand, by id: all of them or, where an id is not there, none. Raises NotFound."""
     with home.write() as connection:
-        for one in ids:
+        for one, review in decisions.items():
             if not connection.execute(update(table).where(table.c.id == one).values(review=review)).rowcount:
                 raise _missing(one)
 
@@ -144,9 +144,10 @@ def without_answer(home: Home) -> int:
         return connection.execute(query.where(trace_table.c.id.is_(None))).scalar_one()
 
 
-def present(home: Home, ids: Iterable[str]) -> set[str]:
-    """Those of the ids that are still there."""
-    return {row.id for row in _by_id(home, select(table.c.id), table, ids)}
+def standing(home: Home, ids: Iterable[str]) -> set[str]:
+    """Those of the ids that were neither taken back nor rejected in review."""
+    rows = _by_id(home, select(table.c.id, table.c.review), table, ids)
+    return {row.id for row in rows if row.review != "rejected"}
 
 
 def answers(home: Home, trace_ids: Iterable[str]) -> dict[str, Answered]:

@@ -24,15 +24,15 @@ def leakage(
 ) -> tuple[dict[str, list[Example]], list[Reject]]:
     """The splits without leaking rows, and those rows.
 
-    Two rows leak if a model would be asked the same (`Example.input_id`), whatever the answers. Raises
-    `DataError` where `action` is `error` and there is one.
+    Two rows leak if a model would be asked the same (`Example.input_id`), whatever the answers, and whether as a
+    prompt or as a conversation of one turn. Raises `DataError` where `action` is `error` and there is one.
     """
     clean = {name: list(examples) for name, examples in splits.items()}
     rejects: list[Reject] = []
     for loser, keepers in GUARDED:
         for keeper in keepers:
-            held = {input_key(example): example.row_id for example in clean.get(keeper, ())}
-            found = [(example, held.get(input_key(example))) for example in clean.get(loser, ())] if held else []
+            held = {asked(example): example.row_id for example in clean.get(keeper, ())}
+            found = [(example, held.get(asked(example))) for example in clean.get(loser, ())] if held else []
             dropped = [(example, other) for example, other in found if other is not None]
             if dropped and action == "error":
                 raise _refuse(dropped, loser, keeper)
@@ -42,8 +42,16 @@ def leakage(
     return clean, rejects
 
 
+def asked(example: Example) -> str:
+    """What the leakage check compares: a conversation of one turn asks the same as a prompt, or a text, that says it."""
+    turns = example.question() if example.messages is not None else []
+    if len(turns) == 1 and turns[0].keys() == {"role", "content"} and turns[0]["role"] == "user":
+        example = Example("", text=turns[0]["content"])
+    return input_key(example)
+
+
 def input_key(example: Example) -> str:
-    """What the leakage check compares: the input, or all of a conversation in which nobody asks."""
+    """The input, or all of a conversation in which nobody asks."""
     if example.messages is not None and not any(turn["role"] in ("user", "tool") for turn in example.messages):
         return example.content_id
     return example.input_id
