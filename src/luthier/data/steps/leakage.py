@@ -43,7 +43,7 @@ def leakage(
 
 
 def asked(example: Example) -> str:
-    """What the leakage check compares: a conversation of one turn asks the same as a prompt, or a text, that says it."""
+    """What the leakage check compares: a conversation of one turn asks the same as a prompt or a text of its words."""
     turns = example.question() if example.messages is not None else []
     if len(turns) == 1 and turns[0].keys() == {"role", "content"} and turns[0]["role"] == "user":
         example = Example("", text=turns[0]["content"])
