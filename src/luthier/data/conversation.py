@@ -31,6 +31,8 @@ def conversation(example: Example, template: Template) -> Conversation:
 def for_template(template: Template, messages: Messages, tools: Tools) -> Conversation:
     """Text contents joined, tool arguments as objects, nothing empty; no tools are None, as templates expect.
 
+    What a developer says is a system turn: most templates know no other.
+
     Raises DataError where the template would leave out tools, tool calls, a system turn or reasoning.
     """
     plain = [_message(message, template) for message in messages]
@@ -45,6 +47,7 @@ def _message(message: Mapping[str, Any], template: Template) -> dict[str, Any]:
     plain = {key: value for key, value in message.items() if value is not None and key != "weight"}
     if not isinstance(plain.get("role"), str):
         raise DataError("has a message without `role`", mend="Name the role: system, user, assistant or tool")
+    plain["role"] = "system" if plain["role"] == "developer" else plain["role"]
     plain["content"] = _content(message.get("content"))
     calls = plain.get("tool_calls")
     if calls:

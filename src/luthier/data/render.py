@@ -26,7 +26,7 @@ from luthier.errors import DataError, ModelError, RecipeError
 
 __all__ = ["RenderReport", "Rendered", "Renderer", "render_cached"]
 
-VERSION = 1
+VERSION = 2
 """Part of every fingerprint: a change of what is rendered raises it."""
 CHUNK_ROWS = 512
 COMPARED_ROWS = 8
@@ -138,6 +138,11 @@ class Renderer:
         cuts = sorted(turns.starts(plain, tools, text).values())
         (pieces,) = self._encode([Plan(text, 0.0, cuts=cuts)], special=False)
         return [index for _, piece in pieces for index in piece.ids]
+
+    def text(self, messages: Sequence[Message], tools: Tools = None) -> str:
+        """A conversation as the chat template writes it, answers and special tokens included."""
+        template, _ = self._chat()
+        return template.text(*for_template(template, messages, tools))
 
     def encode(self, text: str, special: bool = False) -> list[int]:
         """Ids of a text; with `special`, the tokenizer adds bos, [CLS] and the like."""
