@@ -52,6 +52,7 @@ def run(
         data = version.write(home, ready.data, ready.recipe, parents=versions_of(home, ready.source))
         row = None if fresh else runs.find_unfinished(home, identity(ready, data.id, only_fit))
         row = row or _create(home, ready, data.id, _command(recipe_path, overrides, only_fit), only_fit)
+        reporter.event("note", f"run {row.id}", {"run_id": row.id})
         if not (runs.run_folder(home, row.id) / PLAN).exists():
             plan = plan_of(ready, row.id, row.recipe_sha256, row.command, data.id, only_fit)
             write_plan(runs.run_folder(home, row.id), plan)

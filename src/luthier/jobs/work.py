@@ -151,7 +151,7 @@ def _register(work: Work, done: dict[str, Any]) -> None:
     done["lineage"]["adapter_sha256"] = model.adapter_sha256
     alias = work.recipe.ship.alias
     if done.get("verdict") == "ship" and alias:
-        aliases.promote(work.home, model.ref, alias, f"run {work.plan.run_id}: the gate says ship")
+        aliases.promote_once(work.home, model.ref, alias, f"run {work.plan.run_id}: the gate says ship")
         done["alias"] = alias
         done["next"] = [
             *done["next"],

@@ -31,7 +31,7 @@ def main() -> int:
     """Do the run; 0 done, 130 paused, LOST, or the exit code of the error that was written to stdout."""
     from luthier.engine.allocator import keep_pages
 
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     keep_pages()
     home, run_id = Path(sys.argv[1]), sys.argv[2]
     from luthier.engine.place import number
@@ -76,7 +76,8 @@ def _interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Wait until stdin closes, and end the process at once."""
     while os.read(0, 4096):
         pass
     os._exit(137)

@@ -25,6 +25,16 @@ def promote(home: Home, ref: str, alias: str, reason: str) -> Move:
     return models.move(home, version.name, alias, lambda _: version.version, kind="promote", reason=reason)
 
 
+def promote_once(home: Home, ref: str, alias: str, reason: str) -> Move:
+    """As `promote`, unless the version was promoted to this alias before: a run that is taken up again after it did so
+    neither repeats it nor undoes what people have done since. The move, now or then."""
+    version = get(home, ref)
+    for move in models.moves(home, alias=alias, name=version.name):
+        if move.version == version.version and move.kind == "promote":
+            return move
+    return promote(home, ref, alias, reason)
+
+
 def rollback(home: Home, alias: str, reason: str = "") -> Move:
     """Let `tickets@production`, or `production` if one model alone has it, point at the version before.
 

@@ -68,6 +68,21 @@ class Blobs:
         self._check(sha, hashlib.sha256(content).hexdigest())
         return content
 
+    def chunks(self, sha: str) -> Iterator[bytes]:
+        """The bytes of a blob in parts, for those that may not fit into memory. Raises StoreError where it is missing, and
+        at the end where it was not what its name says."""
+        digest = hashlib.sha256()
+        with self._reading(sha) as file:
+            while chunk := file.read(CHUNK_BYTES):
+                digest.update(chunk)
+                yield chunk
+        self._check(sha, digest.hexdigest())
+
+    def get_file(self, sha: str, target: Path) -> Path:
+        """Write a blob to `target`, whole or not at all, and return `target`."""
+        self._fetch(sha, target)
+        return target
+
     @contextmanager
     def _reading(self, sha: str) -> Iterator[Any]:
         path = self._path(sha)

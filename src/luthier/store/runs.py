@@ -143,6 +143,16 @@ def set_status(home: Home, run_id: str, status: Status) -> None:
         _step(connection, run_id, status)
 
 
+def abandon(home: Home, run_id: str) -> None:
+    """Cancel a run on which no process works, so that it is never taken up again; one that has ended is left alone."""
+    with home.write() as connection:
+        status = connection.execute(select(run_table.c.status).where(run_table.c.id == run_id)).scalar()
+        if status == "running":
+            _step(connection, run_id, "cancelling")
+        if status is not None and NEXT[status]:
+            _step(connection, run_id, "cancelled")
+
+
 def finish(home: Home, run_id: str, document: dict[str, Any]) -> None:
     """Store the run document, and set the status to `succeeded`, in one transaction."""
     with home.write() as connection:

@@ -150,6 +150,7 @@ job = Table(  # work that a server does in order, and goes on with after a crash
     Column("run_id", String),
     Column("model", String),  # what came of it: the name clients ask for
     Column("version", String),  # name@3 in the registry
+    Column("result", JSON, nullable=False),  # what is known of it so far, and at the end what came of it
     Column("error", JSON(none_as_null=True)),
     Index("ix_job_newest", "created_at", "id"),
     Index("ix_job_model", "model"),

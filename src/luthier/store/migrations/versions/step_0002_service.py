@@ -86,6 +86,7 @@ def _job() -> None:
         sa.Column("run_id", sa.String),
         sa.Column("model", sa.String),
         sa.Column("version", sa.String),
+        sa.Column("result", sa.JSON, nullable=False),
         sa.Column("error", sa.JSON),
     )
     op.create_index("ix_job_newest", "job", ["created_at", "id"])

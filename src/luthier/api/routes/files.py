@@ -1,0 +1,128 @@
+"""Files: `/v1/files`, as OpenAI's clients upload, list, read and delete them."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path, PurePath
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+
+from luthier.api.lists import listed
+from luthier.serve.refusals import BadRequest, TooLarge
+from luthier.store import Home, uploads
+from luthier.store.clock import unix
+from luthier.store.files import replacing, sha256_file
+
+MOST_BYTES = 512 * 2**20
+MOST_FIELDS = 8
+PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
+LIFETIMES = range(3600, 30 * 24 * 3600 + 1)
+"""Seconds after which a file may expire."""
+COPIED_BYTES = 1 << 20
+
+router = APIRouter(prefix="/v1", tags=["files"])
+
+
+@router.post("/files")
+async def create(request: Request) -> dict[str, Any]:
+    """Keep a file. The same one sent again by a client that lost the reply is kept once."""
+    async with request.form(max_files=1, max_fields=MOST_FIELDS) as form:
+        sent, purpose = form.get("file"), form.get("purpose")
+        if not isinstance(sent, UploadFile) or not sent.filename:
+            raise BadRequest("a file with a name is missing: send a form with `file` and `purpose`", "file")
+        if purpose not in PURPOSES:
+            raise BadRequest(f"{purpose!r} is no purpose; there are {', '.join(PURPOSES)}", "purpose")
+        lifetime, home = _lifetime(form), request.app.state.home
+        name = PurePath(sent.filename.replace("\\", "/")).name or "file"
+        part = home.cache("uploads") / secrets.token_hex(8)
+        try:
+            sha256 = await run_in_threadpool(_written, sent, part)
+            who = request.scope["state"].get("key_id")
+            parts = ("POST /files", who, sha256, name, str(purpose), str(lifetime))
+            add = partial(uploads.add, home, part, filename=name, purpose=str(purpose), lifetime_seconds=lifetime)
+            return await request.app.state.once(request.headers, parts, partial(_added, add))
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _written(sent: UploadFile, part: Path) -> str:
+    """Put what was sent into a file, whose hash is returned. Raises BadRequest and TooLarge for its size."""
+    with replacing(part) as target:
+        while chunk := sent.file.read(COPIED_BYTES):
+            target.write(chunk)
+    size = part.stat().st_size
+    if not size:
+        raise BadRequest("the file is empty", "file")
+    if size > MOST_BYTES:
+        raise TooLarge(f"a file may have at most {MOST_BYTES // 2**20} MiB", "file")
+    return sha256_file(part)
+
+
+async def _added(add: Callable[[], uploads.File]) -> dict[str, Any]:
+    return described(await run_in_threadpool(add))
+
+
+def _lifetime(form: Mapping[str, Any]) -> int | None:
+    anchor, seconds = form.get("expires_after[anchor]"), form.get("expires_after[seconds]")
+    if anchor is None and seconds is None:
+        return None
+    if anchor != "created_at":
+        raise BadRequest("the anchor must be `created_at`", "expires_after[anchor]")
+    if not str(seconds).isdecimal() or int(str(seconds)) not in LIFETIMES:
+        words = f"{LIFETIMES.start} to {LIFETIMES.stop - 1}"
+        raise BadRequest(f"a file may expire after {words} seconds", "expires_after[seconds]")
+    return int(str(seconds))
+
+
+@router.get("/files")
+def index(
+    request: Request, after: str | None = None, purpose: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000, order: Literal["asc", "desc"] = "desc",
+) -> dict[str, Any]:  # fmt: skip
+    """A page of files."""
+    found, more = uploads.list_page(
+        request.app.state.home, after=after, limit=limit, newest_first=order == "desc", purpose=purpose
+    )
+    return listed([described(file) for file in found], more)
+
+
+@router.get("/files/{file_id}")
+def retrieve(request: Request, file_id: str) -> dict[str, Any]:
+    """What is known of a file."""
+    return described(uploads.get(request.app.state.home, file_id))
+
+
+@router.delete("/files/{file_id}")
+def delete(request: Request, file_id: str) -> dict[str, Any]:
+    """Forget a file. Jobs that were given it go on."""
+    uploads.remove(request.app.state.home, file_id)
+    return {"id": file_id, "object": "file", "deleted": True}
+
+
+@router.get("/files/{file_id}/content")
+def content(request: Request, file_id: str) -> Response:
+    """Its bytes."""
+    home: Home = request.app.state.home
+    file = uploads.get(home, file_id)
+    headers = {
+        "content-disposition": f"attachment; filename*=utf-8''{quote(file.filename)}",
+        "content-length": str(file.bytes),
+    }
+    return StreamingResponse(home.blobs.chunks(file.sha256), media_type="application/octet-stream", headers=headers)
+
+
+def described(file: uploads.File) -> dict[str, Any]:
+    """As a client reads it. Its types know no purpose `evals` in a reply, which is therefore called `user_data`."""
+    known = "user_data" if file.purpose == "evals" else file.purpose
+    return {
+        "id": file.id, "object": "file", "bytes": file.bytes, "created_at": unix(file.created_at),
+        "expires_at": file.expires_at and unix(file.expires_at), "filename": file.filename, "purpose": known,
+        "status": "processed", "status_details": None, "luthier_purpose": file.purpose,
+    }  # fmt: skip
