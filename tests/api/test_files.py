@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import openai
 import pytest
-from served import served
+from gateway import Service
 
 from luthier.api.routes import files
 from luthier.store import Home, uploads
@@ -17,8 +17,9 @@ ROWS = b'{"prompt": "a", "completion": "b"}\n' * 9
 
 
 @pytest.fixture
-def client(home: Home) -> Iterator[openai.OpenAI]:
-    with served(home) as url, openai.OpenAI(base_url=url, api_key="any", _strict_response_validation=True) as client:
+def client(start: Callable[..., Any], home: Home) -> Iterator[openai.OpenAI]:
+    url = start(Service(home, {}, {}).state()).url
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="any", _strict_response_validation=True) as client:
         yield client
 
 
@@ -88,7 +89,7 @@ def test_what_is_no_file_is_refused(client: openai.OpenAI, monkeypatch: pytest.M
         put(client, purpose="nonsense")
     with pytest.raises(openai.BadRequestError, match="missing"):
         client.post("/files", cast_to=object, body={"purpose": "fine-tune"})
-    monkeypatch.setattr(files, "MOST_BYTES", 100)
+    monkeypatch.setattr(files, "FILE_BYTES", 100)
     with pytest.raises(openai.APIStatusError) as caught:
         put(client)
     assert caught.value.status_code == 413

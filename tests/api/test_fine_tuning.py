@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
-from served import served
+from gateway import Service
 
 from luthier.registry import versions
 from luthier.store import Home, job_events, jobs, runs
@@ -18,11 +19,9 @@ ROWS = b'{"prompt": "a", "completion": "b"}\n'
 
 
 @pytest.fixture
-def client(home: Home) -> Iterator[openai.OpenAI]:
-    with (
-        served(home, BASE, "other") as url,
-        openai.OpenAI(base_url=url, api_key="any", max_retries=0, _strict_response_validation=True) as client,
-    ):
+def client(start: Callable[..., Any], home: Home) -> Iterator[openai.OpenAI]:
+    url = start(Service(home, {BASE: Path(), "other": Path()}, {}).state()).url
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0, _strict_response_validation=True) as client:
         yield client
 
 

@@ -26,7 +26,8 @@ def register(home: Home, folder: Path, name: str = "tickets") -> str:
 
 
 def tuned(home: Home, model: str, version: str) -> None:
-    row = {"id": f"ftjob-{model}", "kind": "fine_tune", "status": "succeeded", "request": {}, "model": model}
+    row = {"id": f"ftjob-{model}", "kind": "fine_tune", "status": "succeeded", "request": {}, "result": {},
+           "model": model}  # fmt: skip
     with home.write() as connection:
         connection.execute(insert(job).values({**row, "version": version, "created_at": now(), "updated_at": now()}))
 

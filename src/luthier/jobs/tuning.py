@@ -135,7 +135,9 @@ def model_of(home: Home, name: str) -> str:
     """`name@3` for the model of a job, `ft:…`, or for its checkpoint. Raises NotFound."""
     ref = jobs.version_of(home, name)
     if ref is None:
-        raise NotFound(f"no job has made a model {name!r}", mend="A job's `fine_tuned_model` is there once it succeeded")
+        raise NotFound(
+            f"no job has made a model {name!r}", mend="A job's `fine_tuned_model` is there once it succeeded"
+        )
     return ref
 
 

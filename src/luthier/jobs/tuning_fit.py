@@ -107,8 +107,9 @@ def _wait_for(home: Home, run_id: str) -> None:
 def end(home: Home, job: Job, document: dict[str, Any]) -> None:
     """Leave the result file, and the model under its name, in one step with the job's success."""
     name, results = model_name(job), _result_file(home, job)
+    actual = document["actual"]
     result = job.result | {
-        "best_step": document["best_step"] or document["actual"]["steps"], "trained_tokens": document["actual"]["tokens"],
+        "best_step": document["best_step"] or actual["steps"], "trained_tokens": actual["tokens"],
         "result_files": [results.id], "verdict": document.get("verdict"),
     }  # fmt: skip
     jobs.move(

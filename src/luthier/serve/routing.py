@@ -9,7 +9,7 @@ from typing import Any
 from luthier.errors import NotFound
 from luthier.registry import versions
 from luthier.serve.refusals import UnknownModel
-from luthier.store import Home, models, served
+from luthier.store import Home, jobs, models, served
 from luthier.store.models import ModelVersion
 
 Bases = Callable[[], Iterable[str]]
@@ -44,7 +44,7 @@ class Routes:
         return self._known[name]
 
     def _look_up(self, name: str) -> Route:
-        ref = served.version_of_job(self.home, name) or name
+        ref = jobs.version_of(self.home, name) or name
         try:
             version = versions.get(self.home, ref)
         except NotFound as error:

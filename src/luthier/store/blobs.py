@@ -69,8 +69,10 @@ class Blobs:
         return content
 
     def chunks(self, sha: str) -> Iterator[bytes]:
-        """The bytes of a blob in parts, for those that may not fit into memory. Raises StoreError where it is missing, and
-        at the end where it was not what its name says."""
+        """The bytes of a blob in parts, for one that may not fit into memory.
+
+        Raises StoreError where it is missing, and at its end where it was not what its name says.
+        """
         digest = hashlib.sha256()
         with self._reading(sha) as file:
             while chunk := file.read(CHUNK_BYTES):

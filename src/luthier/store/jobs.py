@@ -88,7 +88,9 @@ def device_lock(home: Home) -> Path:
 def create(home: Home, *, kind: str, prefix: str, status: Status, request: dict[str, Any], note: Note) -> Job:
     """A new job, with its first event. Its id begins with `prefix`."""
     at = now()
-    job = Job(f"{prefix}-{secrets.token_hex(12)}", at, at, None, kind, status, request, None, None, None, None, {}, None)
+    job = Job(
+        f"{prefix}-{secrets.token_hex(12)}", at, at, None, kind, status, request, None, None, None, None, {}, None
+    )
     with home.write() as connection:
         connection.execute(insert(table).values(vars(job)))
         add_note(connection, job.id, note)
@@ -120,7 +122,7 @@ def waiting(home: Home, kind: str, statuses: Sequence[Status]) -> list[Job]:
 
 def list_page(
     home: Home, kind: str, *, after: str | None = None, limit: int = 20,
-    metadata: Mapping[str, str] | None | Literal["none"] = None,
+    metadata: Mapping[str, str] | Literal["none"] | None = None,
 ) -> tuple[Sequence[Job], bool]:  # fmt: skip
     """A page of jobs, newest first, and whether more follow: those whose request has all of this `metadata`, or
     `none` at all. Raises NotFound for an unknown `after`."""

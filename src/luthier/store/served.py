@@ -21,13 +21,6 @@ def stamp(home: Home) -> tuple[Any, ...]:
         return tuple(connection.execute(select(*parts)).one())
 
 
-def version_of_job(home: Home, model: str) -> str | None:
-    """`name@3` of the model that a fine-tuning job left under this name, such as `ft:…`."""
-    query = select(job.c.version).where(job.c.model == model, job.c.version.is_not(None))
-    with home.read() as connection:
-        return connection.execute(query.order_by(job.c.created_at.desc()).limit(1)).scalar()
-
-
 def jobs_models(home: Home) -> dict[str, str]:
     """The names that fine-tuning jobs left → when."""
     query = select(job.c.model, job.c.updated_at).where(job.c.model.is_not(None), job.c.version.is_not(None))

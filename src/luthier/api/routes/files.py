@@ -14,20 +14,21 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
+from luthier.api.limits import FILE_BYTES
 from luthier.api.lists import listed
+from luthier.api.reading import ERRORS
 from luthier.serve.refusals import BadRequest, TooLarge
 from luthier.store import Home, uploads
 from luthier.store.clock import unix
 from luthier.store.files import replacing, sha256_file
 
-MOST_BYTES = 512 * 2**20
 MOST_FIELDS = 8
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 LIFETIMES = range(3600, 30 * 24 * 3600 + 1)
 """Seconds after which a file may expire."""
 COPIED_BYTES = 1 << 20
 
-router = APIRouter(prefix="/v1", tags=["files"])
+router = APIRouter(prefix="/v1", tags=["files"], responses=ERRORS)
 
 
 @router.post("/files")
@@ -60,8 +61,8 @@ def _written(sent: UploadFile, part: Path) -> str:
     size = part.stat().st_size
     if not size:
         raise BadRequest("the file is empty", "file")
-    if size > MOST_BYTES:
-        raise TooLarge(f"a file may have at most {MOST_BYTES // 2**20} MiB", "file")
+    if size > FILE_BYTES:
+        raise TooLarge(f"a file may have at most {FILE_BYTES // 2**20} MiB")
     return sha256_file(part)
 
 

@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from luthier.api.limits import read_object
 from luthier.api.lists import listed
+from luthier.api.reading import ERRORS
 from luthier.api.tuning_objects import checkpoint, described, event
 from luthier.jobs import tuning
 from luthier.serve.refusals import BadRequest, NotThere
@@ -22,13 +23,13 @@ STEERED: dict[str, Callable[[Home, str], Job]] = {
     "cancel": jobs.cancel, "pause": jobs.pause, "resume": jobs.resume,
 }  # fmt: skip
 
-router = APIRouter(prefix="/v1", tags=["fine-tuning"])
+router = APIRouter(prefix="/v1", tags=["fine-tuning"], responses=ERRORS)
 
 
 @router.post("/fine_tuning/jobs")
 async def create(request: Request) -> dict[str, Any]:
-    """A new job; a server of this home validates its files and does it. One that a client asks for again, because it lost
-    the reply, is created once."""
+    """A new job, which a server of this home validates and does. One that a client asks for again, because it lost the
+    reply, is created once."""
     body, state = await read_object(request), request.app.state
 
     async def made() -> dict[str, Any]:
