@@ -131,11 +131,25 @@ def test_a_base_in_fewer_bits_or_on_disk_takes_less_but_for_its_embeddings(way: 
 
 
 def test_a_base_of_fewer_bits_has_few_tokens_under_way() -> None:
-    short, long = (foretold(data(longest_tokens=n), load_in_4bit=True, machine={"threads": 2}) for n in (200, 1500))
+    short, long = (
+        foretold(
+            data(longest_tokens=n), load_in_4bit=True, machine={"threads": 2}, train={"gradient_checkpointing": False}
+        )
+        for n in (200, 1500)
+    )
     assert (short.lanes, short.micro_batch_tokens, short.tokens_under_way) == (2, 256, 512)
     assert (long.lanes, long.micro_batch_tokens, long.tokens_under_way) == (2, 1500, 1500)
     assert long.peak_memory_bytes - short.peak_memory_bytes == pytest.approx((1500 - 512) * 4 * 30 * 34 * 576, rel=1e-3)
     assert foretold().tokens_under_way is None
+
+
+def test_long_rows_of_a_base_of_fewer_bits_are_computed_again_and_take_no_more() -> None:
+    short, long = (foretold(data(longest_tokens=n), load_in_4bit=True, machine={"threads": 2}) for n in (200, 1500))
+    assert (long.lanes, long.micro_batch_tokens, long.tokens_under_way) == (2, 256, None)
+    assert long.peak_memory_bytes == short.peak_memory_bytes
+    longer = foretold(data(longest_tokens=8000), load_in_4bit=True, machine={"threads": 2})
+    again = 2 * 4 * 576 * ((34 + 30) * 8000 - 30 * 34 * 256)
+    assert longer.peak_memory_bytes - long.peak_memory_bytes == pytest.approx(again, rel=1e-3)
 
 
 def test_a_base_larger_than_memory_stays_in_its_files_and_is_read_for_one_micro_batch_at_a_time() -> None:

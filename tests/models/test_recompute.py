@@ -147,3 +147,15 @@ def test_on_a_gpu_the_states_wait_in_page_locked_memory(tiny_llama: Path) -> Non
     one = gradient(policy, SFT, [batch])
     recompute_blocks(policy.wrapped, offload=True)
     torch.testing.assert_close(gradient(policy, SFT, [batch]), one)
+
+
+def test_short_micro_batches_may_be_kept_whole(tiny_llama: Path) -> None:
+    policy, rows = language_policy(tiny_llama), language_rows()
+    short, long = pack(rows[:1]), pack(rows)
+    policy.train()
+    whole = [kept(policy, short), kept(policy, long)]
+    before = gradient(policy, SFT, [short, long])
+    recompute_blocks(policy.wrapped, above=len(short.ids_T))
+    assert kept(policy, short) == whole[0]
+    assert kept(policy, long) < whole[1] / 3
+    assert torch.equal(before, gradient(policy, SFT, [short, long]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from luthier.engine.frozen import frozen
 from luthier.engine.trained_size import layers_share, trained_parameters, trained_share
@@ -18,6 +19,9 @@ BEST_MICRO_BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
 """Where speed stops growing with the micro-batch, and the cache begins to suffer."""
 LEAN_MICRO_BATCH_TOKENS = 256
 """Those on a CPU where the base is held in fewer bits: hardly slower, and a quarter of the states."""
+AGAIN = {False: 0.0, True: 1.0, "long": 0.5}
+"""Forward passes more; of micro-batches that are long, half is a guess, which the probe corrects."""
+LEAN = f"fewer bits are there to save memory: blocks of over {LEAN_MICRO_BATCH_TOKENS} tokens are computed again"
 PROCESS_BYTES = 600e6
 """Python with torch and transformers loaded."""
 WEIGHT_BYTES = {"float32": 4.0, "nf4": 0.516, "int8": 1.01}
@@ -83,7 +87,7 @@ def forecast(recipe: Recipe, facts: Facts) -> Forecast:
     budget = micro_batch_tokens(recipe, facts)
     side = lanes(recipe, facts)
     most = tokens_under_way(recipe, facts)
-    working = side * lane_bytes(recipe, facts, budget)
+    working = side * lane_bytes(recipe, facts, max(budget, _least(recipe, facts)))
     if most is not None:
         working -= token_bytes(recipe, facts) * max(0, side * budget - most)
     peak = fixed_bytes(recipe, facts) + max(working, decoding_bytes(recipe, facts))
@@ -117,7 +121,7 @@ def operations_before(recipe: Recipe, facts: Facts) -> float:
 def gradient_forwards(recipe: Recipe, num_layers: int) -> float:
     """How many forward passes a gradient costs: one for that of the inputs, one more where all weights are trained, and
     one more where blocks are computed again."""
-    again = recipe.train.gradient_checkpointing is True
+    again = AGAIN.get(recipe.train.gradient_checkpointing, 0.0)
     return ({"head": 0, "full": 2}.get(recipe.adapter.type, 1) + again) * layers_share(recipe, num_layers)
 
 
@@ -156,13 +160,15 @@ def counted_tokens(recipe: Recipe, facts: Facts) -> float:
 
 
 def micro_batch_tokens(recipe: Recipe, facts: Facts) -> int:
-    """Tokens of a micro-batch: the fastest size, or what memory allows, but never less than the longest example."""
+    """Tokens of a micro-batch: the fastest size, or what memory allows, but never less than the longest example, unless
+    long ones are computed again: these are micro-batches of their own."""
     room = _room(recipe, facts) / lanes(recipe, facts) - lane_bytes(recipe, facts, 0)
     fits = int(room / token_bytes(recipe, facts))
     best = BEST_MICRO_BATCH_TOKENS[facts.machine.device]
     if recipe.number_format != "float32":
         best = min(best, LEAN_MICRO_BATCH_TOKENS) if facts.machine.device == "cpu" else best
-    return max(_least(recipe, facts), min(best, fits))
+    alone = recipe.train.gradient_checkpointing == "long" and not recipe.train.optimizer_in_backward
+    return max(1 if alone else _least(recipe, facts), min(best, fits))
 
 
 def checkpointing(recipe: Recipe, facts: Facts) -> tuple[Recipe, str | None]:
@@ -170,10 +176,9 @@ def checkpointing(recipe: Recipe, facts: Facts) -> tuple[Recipe, str | None]:
     the longest row alone would not fit."""
     if recipe.train.gradient_checkpointing != "auto":
         return recipe, None
-    off, on = (
-        recipe.model_copy(update={"train": recipe.train.model_copy(update={"gradient_checkpointing": value})})
-        for value in (False, True)
-    )
+    off, on = (with_checkpointing(recipe, value) for value in (False, True))
+    if facts.machine.device == "cpu" and recipe.number_format != "float32" and recipe.adapter.type != "head":
+        return with_checkpointing(recipe, "long"), LEAN
     longest, room = _least(recipe, facts), max(0.0, _room(off, facts)) / 1e9
     takes, less = (lane_bytes(each, facts, longest) / 1e9 for each in (off, on))
     whose = "all rows of a step" if recipe.train.optimizer_in_backward else "the longest row"
@@ -181,6 +186,11 @@ def checkpointing(recipe: Recipe, facts: Facts) -> tuple[Recipe, str | None]:
     if takes <= room or recipe.adapter.type == "head":
         return off, what
     return on, f"{what}, and {less:.2g} GB are enough where blocks are computed again"
+
+
+def with_checkpointing(recipe: Recipe, how: bool | Literal["long"]) -> Recipe:
+    """The recipe with `train.gradient_checkpointing` decided."""
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"gradient_checkpointing": how})})
 
 
 def lanes(recipe: Recipe, facts: Facts) -> int:
@@ -205,7 +215,8 @@ def lanes(recipe: Recipe, facts: Facts) -> int:
 
 def tokens_under_way(recipe: Recipe, facts: Facts) -> int | None:
     """Where the base is held in fewer bits, a long row has no other micro-batch beside it."""
-    if facts.machine.device != "cpu" or recipe.number_format == "float32":
+    lean = facts.machine.device == "cpu" and recipe.number_format != "float32"
+    if not lean or recipe.train.gradient_checkpointing is not False:
         return None
     return max(_longest(recipe, facts), lanes(recipe, facts) * LEAN_MICRO_BATCH_TOKENS)
 
@@ -217,7 +228,7 @@ def lane_bytes(recipe: Recipe, facts: Facts, tokens: int) -> float:
     tokens += recipe.adapter.virtual_tokens
     table = model.vocab_size * model.hidden_size  # the largest gradient that there is at a time
     gradient = table if recipe.train.optimizer_in_backward else trained_parameters(recipe, facts)
-    return 4.0 * (gradient + head) + tokens * token_bytes(recipe, facts)
+    return 4.0 * (gradient + head) + _micro_batch_bytes(recipe, facts, tokens)
 
 
 def fixed_bytes(recipe: Recipe, facts: Facts) -> float:
@@ -265,6 +276,14 @@ def copies(recipe: Recipe, facts: Facts) -> float:
 
 def _room(recipe: Recipe, facts: Facts) -> float:
     return own_memory(recipe) - fixed_bytes(recipe, facts)
+
+
+def _micro_batch_bytes(recipe: Recipe, facts: Facts, tokens: float) -> float:
+    """What so many tokens of a micro-batch keep; where only long ones are computed again, the more of both kinds."""
+    if recipe.train.gradient_checkpointing != "long":
+        return tokens * token_bytes(recipe, facts)
+    whole, again = (token_bytes(with_checkpointing(recipe, how), facts) for how in (False, True))
+    return max(min(tokens, LEAN_MICRO_BATCH_TOKENS) * whole, tokens * again)
 
 
 def _longest(recipe: Recipe, facts: Facts) -> int:

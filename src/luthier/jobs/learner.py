@@ -7,6 +7,7 @@ from dataclasses import replace
 from luthier.data.stream import Stream
 from luthier.engine import fsdp, tensor_parallel, world
 from luthier.engine.adapter_seams import adapter_seams
+from luthier.engine.budget import LEAN_MICRO_BATCH_TOKENS
 from luthier.engine.checkpoint import Checkpoints, newest
 from luthier.engine.in_backward import InBackward
 from luthier.engine.peak import Peak
@@ -53,8 +54,9 @@ def _part(work: Work) -> Policy:
     machine, train = work.recipe.machine, work.recipe.train
     apart = world.processes() > 1 and machine.parallel != "replicate"
     policy = policy_at_step_0(work, "cpu" if apart else machine.device)
-    if train.gradient_checkpointing is True:
-        recompute_blocks(policy.wrapped, work.recipe.adapter.lora_dropout > 0, train.activation_offloading)
+    if train.gradient_checkpointing:
+        above = LEAN_MICRO_BATCH_TOKENS if train.gradient_checkpointing == "long" else 0
+        recompute_blocks(policy.wrapped, work.recipe.adapter.lora_dropout > 0, train.activation_offloading, above)
     if apart:
         DIVIDE[machine.parallel](policy, machine.device)
         if policy.head is not None:

@@ -180,6 +180,7 @@ class Trials:
             own = heavy + max(0.0, heavy - light) / (most[0] - least[0]) * (tokens - most[0])
         else:
             own = heavy * (tokens / most[0] if most[0] else 1.0)
+        own = max(own, *map(self._activations, self.seen[1:]))
         at_a_time = min(lanes, max(1.0, self.prober.room / tokens)) if tokens else lanes
         step = at_a_time * own + (lanes + 1) * self.gradient_bytes
         return most[3].held + step + MOMENTS * self.gradient_bytes

@@ -12,7 +12,7 @@ from luthier.recipe.types import Recipe
 def memory_faults(recipe: Recipe) -> Iterator[Fault]:
     """What takes less memory, where it cannot be had or has no effect."""
     train = recipe.train
-    if train.gradient_checkpointing is True and recipe.adapter.type == "head":
+    if train.gradient_checkpointing in (True, "long") and recipe.adapter.type == "head":
         what = "`train.gradient_checkpointing` has no effect on a frozen trunk"
         yield Fault(("train", "gradient_checkpointing"), what, "Leave it out, or change the adapter")
     if train.activation_offloading and train.gradient_checkpointing is not True:

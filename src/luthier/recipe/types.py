@@ -129,9 +129,10 @@ class Train(Part):
     """AdamW's epsilon."""
     max_grad_norm: AtLeast0 = 1.0
     """The gradient's global norm is clipped to this; 0 turns clipping off. With `privacy`, that of each row's own."""
-    gradient_checkpointing: Auto | Switch = "auto"
+    gradient_checkpointing: Auto | Switch | Literal["long"] = "auto"
     """Keep of each transformer block only what goes in, and compute the rest again for the backward: less memory, a
-    third more time, the same gradient. `auto`: where memory needs it."""
+    third more time, the same gradient. `long`: only of micro-batches of more than 256 tokens. `auto`: where memory
+    needs it, and `long` on a base that a CPU holds in fewer bits."""
     activation_offloading: Switch = False
     """On a GPU, with `gradient_checkpointing: true`: what goes into the blocks waits in the machine's memory."""
     sequence_len: Auto | Positive = "auto"
