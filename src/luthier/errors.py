@@ -7,7 +7,8 @@
     ├── StoreError    (OSError)     the home folder, a database, a blob
     ├── NotFound      (LookupError) a run, version, alias or dataset that is not there
     ├── MissingExtra  (ImportError) an optional package that is not installed
-    └── TrainingError (RuntimeError) a fit that cannot go on (exit code 1: not the user's input)
+    ├── TrainingError (RuntimeError) a fit that cannot go on (exit code 1: not the user's input)
+    └── EngineLost (RuntimeError)   the process of an engine that serves a model has ended (exit code 1)
 
 An error says three things: what happened, where, and how to mend it. Anything else that is raised is a bug of ours.
 """
@@ -55,6 +56,12 @@ class MissingExtra(LuthierError, ImportError):
 
 class TrainingError(LuthierError, RuntimeError):
     """A fit cannot continue, for example because its loss is not finite."""
+
+    exit_code = 1
+
+
+class EngineLost(LuthierError, RuntimeError):
+    """The process that writes a model's answers has ended, and what was asked of it cannot be asked again."""
 
     exit_code = 1
 

@@ -149,7 +149,7 @@ def test_decoding_is_recomputation(family: str) -> None:
             for text, found in zip(texts, policy.vocab_logits(states), strict=True):
                 agree(found, alone(plain, Row(np.array(text), np.zeros(len(text)), 0))[-1])
             if step == 1:
-                memory.keep(torch.tensor([0, 2]))
+                memory.keep([0, 2])
                 texts = [texts[0], texts[2]]
             texts = [[*text, 7 + step] for text in texts]
             states = policy.step(torch.full((len(texts),), 7 + step), memory)

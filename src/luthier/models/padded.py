@@ -17,7 +17,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from luthier.data.forest import Segment
 from luthier.errors import ModelError
-from luthier.models.attention import Memory, ancestry
+from luthier.models.attention import Memory, Shelves, ancestry
 
 MOST_PADDING = 0.25
 """Rows are padded together as long as the shortest lacks no more than this share of the longest."""
@@ -38,7 +38,7 @@ class Padded(nn.Module):
 
     def forward(
         self, input_ids: Tensor, position_ids: Tensor | None = None, segments: Sequence[Segment] | None = None,
-        memory: Memory | None = None, use_cache: bool | None = None, **options: Any,
+        memory: Memory | Shelves | None = None, use_cache: bool | None = None, **options: Any,
     ) -> BaseModelOutput:  # fmt: skip
         """States (1, T, H) of a pack; without segments, (B, 1, H) after one more token of each row in `memory`.
 
@@ -49,8 +49,9 @@ class Padded(nn.Module):
         if segments is None:
             assert memory is not None
             return BaseModelOutput(last_hidden_state=self._decode(input_ids, memory))  # type: ignore[arg-type]
-        if memory is not None:  # what it holds of a token is its id
-            memory.record(0, input_ids[:, None, :, None], input_ids[:, None, :, None])
+        if memory is not None:
+            assert isinstance(memory, Memory)
+            memory.record(0, input_ids[:, None, :, None], input_ids[:, None, :, None])  # of a token it holds the id
         rows = [place.to(input_ids.device) for place in places(segments)]
         found, index, done = [], torch.empty_like(input_ids[0]), 0
         for group in alike([len(place) for place in rows]):
@@ -62,10 +63,14 @@ class Padded(nn.Module):
             done += ids.numel()
         return BaseModelOutput(last_hidden_state=torch.cat(found)[index][None])  # type: ignore[arg-type]
 
-    def _decode(self, ids_B1: Tensor, memory: Memory) -> Tensor:
-        ids, _, present = memory.append(0, ids_B1[:, None, :, None], ids_B1[:, None, :, None])
-        states = self._run(ids[:, 0, :, 0], present)
-        return states[torch.arange(len(states), device=states.device), memory.lengths][:, None]
+    def _decode(self, ids_B1: Tensor, memory: Memory | Shelves) -> Tensor:
+        found = []
+        for rows, part in memory.parts():
+            own = ids_B1[rows, None, :, None]
+            ids, _ = part.append(0, own, own)
+            states = self._run(ids[:, 0, :, 0], part.present)
+            found.append(states[torch.arange(len(states), device=states.device), part.lengths][:, None])
+        return torch.cat(found)
 
     def _run(self, ids_BL: Tensor, present_BL: Tensor) -> Tensor:
         ids = ids_BL.masked_fill(~present_BL, self.padding)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from luthier.data.batch import Batch
 from luthier.errors import ModelError
-from luthier.models.attention import Memory
+from luthier.models.attention import Memory, Shelves
 from luthier.models.families import POSITIONS_BEHIND_PADDING
 from luthier.models.losses_chunked import OfLogits, from_logits
 from luthier.models.losses_fused import AS_THEY_ARE, Finish, logits_in_chunks, token_logprobs
@@ -101,7 +101,7 @@ class Policy:
         """All logits (B, V) of a few hidden states, for choosing next tokens."""
         return self.finish(self._lm_head()(hidden_BH))
 
-    def step(self, ids_B: Tensor, memory: Memory) -> Tensor:
+    def step(self, ids_B: Tensor, memory: Memory | Shelves) -> Tensor:
         """Decode one token a row: hidden states (B, H) after `ids_B`, which `memory` then holds."""
         out = self.trunk(
             input_ids=ids_B[:, None],

@@ -68,7 +68,7 @@ def _decode_batch(
         if not open_rows or step == max_new_tokens - 1:
             return
         if len(open_rows) < len(live):
-            memory.keep(torch.tensor(open_rows, device=policy.device))
+            memory.keep(open_rows)
             live = [live[row] for row in open_rows]
         hidden = policy.step(torch.tensor([chosen[row] for row in open_rows], device=policy.device), memory)
 

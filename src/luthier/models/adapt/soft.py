@@ -24,7 +24,7 @@ from luthier.data.batch import pack
 from luthier.data.forest import Row, Segment, repeated, rooted
 from luthier.errors import ModelError
 from luthier.models.adapt.lora import quiet
-from luthier.models.attention import Memory
+from luthier.models.attention import Memory, Shelves
 from luthier.models.families import WITHOUT_PREFIX
 from luthier.models.policy import Policy
 from luthier.recipe.types import Adapter
@@ -45,14 +45,14 @@ class Soft(nn.Module):
 
     def forward(
         self, input_ids: Tensor, position_ids: Tensor, segments: Sequence[Segment] | None = None,
-        memory: Memory | None = None, **options: Any,
+        memory: Memory | Shelves | None = None, **options: Any,
     ) -> Any:  # fmt: skip
         """As the trunk: a pack (1, T) with its segments, or a decoding step (B, 1) with a memory that has the rest."""
         if memory is not None:
             options["memory"] = memory
         if segments is None:
             return self.trunk(input_ids=input_ids, position_ids=position_ids, **options)
-        if memory is not None:
+        if isinstance(memory, Memory):
             memory.root(self.learnt.num_embeddings)
         return self.run(self.trunk, self.learnt.weight, input_ids, position_ids, segments, options)
 

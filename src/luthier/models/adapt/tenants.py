@@ -13,18 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft.tuners.lora import Linear, LoraLayer
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from luthier.data.forest import Segment
 from luthier.errors import ModelError
 from luthier.models.adapt.lora import load_peft, routed
-from luthier.models.attention import Memory
+from luthier.models.attention import Memory, Shelves
 from luthier.models.families import packs
 from luthier.models.load import load_base, trained_on
 from luthier.models.locate import ModelFiles
 from luthier.models.policy import Policy
 
+WEIGHTS = "adapter_model.safetensors"
+OTHER_THAN_PLAIN = ("modules_to_save", "use_dora", "use_qalora", "alora_invocation_tokens", "arrow_config")
+"""Settings of PEFT's that make something else of a LoRA adapter."""
 ALONE = "Load it alone, with `load_policy`"
 
 
@@ -35,7 +38,9 @@ class Tenants(nn.Module):
         super().__init__()
         self.trunk, self.slots = trunk, dict(slots)
 
-    def forward(self, segments: Sequence[Segment] | None = None, memory: Memory | None = None, **options: Any) -> Any:
+    def forward(
+        self, segments: Sequence[Segment] | None = None, memory: Memory | Shelves | None = None, **options: Any
+    ) -> Any:
         """As the trunk. Raises ModelError where a segment names an adapter that is not here."""
         if memory is not None:
             options["memory"] = memory
@@ -62,30 +67,47 @@ class Tenants(nn.Module):
 def load_tenants(files: ModelFiles, folders: Mapping[str, Path], device: str = "cpu") -> Policy:
     """The base with the LoRA adapters in `folders` on it, by name, frozen. A row that names none passes the base alone.
 
-    Raises ModelError where one was trained on another base, is no plain LoRA adapter, or has a classification head, and
-    for families that are padded.
+    Raises ModelError as `add_tenant` does, and for families that are padded.
     """
-    family = str(files.config["model_type"])
-    if not packs(family):
-        raise ModelError(f"rows of {family} models are padded, so tokens of a pack cannot be told apart", mend=ALONE)
+    _check_packed(files)
     policy = load_base(files, device)
-    slots = {name: f"tenant_{number}" for number, name in enumerate(folders)}
     for name, folder in folders.items():
-        if trained_on(files, folder) != files:
-            raise ModelError("was trained on the base in another number format", str(folder), ALONE)
-        _check_plain(folder)
-        policy.wrapped = load_peft(policy.wrapped, folder, slots[name])
-    layers = [module for module in policy.wrapped.modules() if isinstance(module, LoraLayer)]
-    if any(type(layer) is not Linear or layer.lora_variant for layer in layers):
-        raise ModelError("an adapter changes its layers in another way than plain LoRA does", mend=ALONE)
-    policy.trunk = Tenants(policy.trunk, slots)
-    policy.train(False)
+        add_tenant(policy, files, name, folder)
     return policy
 
 
+def add_tenant(policy: Policy, files: ModelFiles, name: str, folder: Path) -> None:
+    """Put one more LoRA adapter beside those on a base that `load_base` or `load_tenants` made; its weights are shared.
+
+    Raises ModelError where it was trained on another base, is no plain LoRA adapter, or has a classification head, and
+    for families that are padded. The policy is then as it was.
+    """
+    _check_packed(files)
+    if not (folder / "adapter_config.json").exists():
+        raise ModelError("is no plain LoRA adapter", str(folder), ALONE)
+    if trained_on(files, folder) != files:
+        raise ModelError("was trained on the base in another number format", str(folder), ALONE)
+    _check_plain(folder)
+    trunk = policy.trunk if isinstance(policy.trunk, Tenants) else Tenants(policy.trunk, {})
+    slot = f"tenant_{len(trunk.slots)}"
+    policy.wrapped = load_peft(policy.wrapped, folder, slot)
+    trunk.slots[name], policy.trunk = slot, trunk
+    policy.train(False)
+
+
+def _check_packed(files: ModelFiles) -> None:
+    family = str(files.config["model_type"])
+    if not packs(family):
+        raise ModelError(f"rows of {family} models are padded, so tokens of a pack cannot be told apart", mend=ALONE)
+
+
 def _check_plain(folder: Path) -> None:
+    """An adapter is plain if its files hold the matrices A and B of linear layers, and nothing else."""
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    if config["peft_type"] != "LORA" or config.get("modules_to_save"):
+    with safe_open(folder / WEIGHTS, "pt") as file:
+        names = file.keys()
+    linear = all(name.endswith(("lora_A.weight", "lora_B.weight")) for name in names)
+    if config["peft_type"] != "LORA" or not linear or any(config.get(key) for key in OTHER_THAN_PLAIN):
         raise ModelError("is no plain LoRA adapter", str(folder), ALONE)
     if (folder / "head.json").exists():
         raise ModelError("has a classification head, which would be that of all rows", str(folder), ALONE)

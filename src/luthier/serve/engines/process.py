@@ -1,0 +1,165 @@
+"""An engine in a process of its own: `python -m luthier.serve.engines.process`.
+
+The first line of stdin is its specification, each further one a wish (`wire` says which); answers go to stdout, and
+nothing else does, whatever a library prints. It ends when its stdin ends, which happens when the process that started
+it dies. Exit codes are those of errors; what an error says goes to stdout.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, BinaryIO, NoReturn
+
+from luthier.errors import LuthierError
+from luthier.serve.engines import wire
+from luthier.serve.engines.engine import Engine, Piece
+from luthier.serve.engines.table import open_engine
+
+
+def main() -> NoReturn:
+    """Open the engine, and do what stdin wishes until it ends."""
+    try:
+        code = _main()
+    except Exception:
+        traceback.print_exc()
+        code = 1
+    os._exit(code)  # at a usual end, Python would wait for the lock of the stream that a thread reads from
+
+
+def _main() -> int:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the one that started this one decides
+    out, lines = Out(_own_stdout()), _lines(sys.stdin.buffer)
+    try:
+        engine = open_engine(json.loads(next(lines)))
+    except LuthierError as error:
+        out.say({"error": wire.error_out(error)})
+        out.close()
+        return error.exit_code
+    out.say({"ready": True})
+    serve(engine, lines, out)
+    return 0
+
+
+def _own_stdout() -> BinaryIO:
+    """Where stdout led; from now on, what is printed goes to stderr."""
+    stream = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return stream
+
+
+def _lines(stream: BinaryIO) -> Iterator[bytes]:
+    """The lines of stdin, read by a thread that ends the process with them, whatever it is at."""
+    waiting: SimpleQueue[bytes] = SimpleQueue()
+
+    def read() -> None:
+        for line in stream:
+            waiting.put(line)
+        os._exit(0)
+
+    threading.Thread(target=read, name="stdin", daemon=True).start()
+    while True:
+        yield waiting.get()
+
+
+def serve(engine: Engine, lines: Iterator[bytes], out: Out) -> None:
+    """Do what each line wishes; what takes long runs beside the answers."""
+    with ThreadPoolExecutor(8, "wish") as pool:
+        for line in lines:
+            try:
+                _do(engine, json.loads(line), out, pool)
+            except Exception as error:
+                out.say({"refused": f"{type(error).__name__}: {error}"})
+
+
+def _do(engine: Engine, wish: dict[str, Any], out: Out, pool: ThreadPoolExecutor) -> None:
+    match wish:
+        case {"start": {"id": str(id)}}:
+            try:
+                engine.start(wire.ask_in(wish["start"]), partial(out.piece, id))
+            except Exception as error:
+                out.piece(id, Piece(finish="error", error=f"{type(error).__name__}: {error}"))
+        case {"cancel": str(id)}:
+            engine.cancel(id)
+        case {"embed": list(rows), "id": str(id)}:
+            pool.submit(_answer, partial(engine.embed, rows), id, out)
+        case {"load": str(name), "folder": str(folder), "id": str(id)}:
+            pool.submit(_answer, partial(engine.load, name, Path(folder)), id, out)
+        case _:
+            raise ValueError("says nothing that an engine does")
+
+
+def _answer(do: Callable[[], Any], id: str, out: Out) -> None:
+    try:
+        out.say({"done": id, "value": do()})
+    except LuthierError as error:
+        out.say({"done": id, "error": wire.error_out(error)})
+    except Exception as error:
+        out.say({"done": id, "error": wire.error_out(LuthierError(f"{type(error).__name__}: {error}"))})
+
+
+class Out:
+    """Writes from a thread of its own, so that no engine waits for a pipe; pieces that are there go together."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream = stream
+        self.waiting: SimpleQueue[Any] = SimpleQueue()
+        self.thread = threading.Thread(target=self._write, name="stdout", daemon=True)
+        self.thread.start()
+
+    def say(self, document: dict[str, Any]) -> None:
+        """Write one line, after all that came before."""
+        self.waiting.put(document)
+
+    def piece(self, id: str, piece: Piece) -> None:
+        """Write a piece of the answer `id`."""
+        self.waiting.put((id, piece))
+
+    def close(self) -> None:
+        """Wait until all is written."""
+        self.waiting.put(None)
+        self.thread.join()
+
+    def _write(self) -> None:
+        while True:
+            pieces: list[Any] = []
+            found = self._all()
+            for one in found:
+                if isinstance(one, tuple):
+                    pieces.append(wire.piece_out(*one))
+                else:
+                    self._flush(pieces)
+                    if one is None:
+                        return
+                    self.stream.write(wire.line(one))
+            self._flush(pieces)
+            try:
+                self.stream.flush()
+            except BrokenPipeError:
+                os._exit(0)  # nobody listens any more
+
+    def _all(self) -> list[Any]:
+        found = [self.waiting.get()]
+        while True:
+            try:
+                found.append(self.waiting.get_nowait())
+            except Empty:
+                return found
+
+    def _flush(self, pieces: list[Any]) -> None:
+        if pieces:
+            self.stream.write(wire.line({"pieces": pieces}))
+            pieces.clear()
+
+
+if __name__ == "__main__":
+    main()
