@@ -204,10 +204,19 @@ def test_methods_names_each_choice_and_what_goes_together(capsys: pytest.Capture
 
 
 def test_doctor_measures_this_machine(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["doctor", "--json"])
+    assert main(["doctor", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["torch"].startswith("2.")
     assert document["memory_bytes"] > 1 << 30
     assert document["gemm_gflops"] > 0
-    main(["doctor"])
-    assert "GFLOP/s" in capsys.readouterr().out
+    assert {can["model"] for can in document["training"]} == {"smollm2-135m-instruct", "all-minilm-l6-v2"}
+    assert document["healthy"]
+
+
+def test_doctor_ends_with_1_where_something_must_be_mended(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    home.root.mkdir()
+    (home.root / "luthier.db").write_bytes(b"not a database" * 1000)
+    assert main(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert "GFLOP/s" in out
+    assert "- must be mended: " in out

@@ -1,57 +1,96 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from luthier.cli.options import AsJson
-from luthier.cli.screen import emit, facts, heading
+from luthier.cli.screen import bullets, emit, facts, heading, table
 
-EXTRAS = {"s3": "s3fs", "postgres": "psycopg", "dp": "opacus", "quick": "fastokens"}
+Network = Annotated[bool, typer.Option("--network", help="Ask the Hugging Face hub, too.")]
 
 
-def doctor(as_json: AsJson = False) -> None:
-    """Show what is installed and how fast this machine is."""
-    from luthier.jobs.machine import environment, machine_facts
-    from luthier.models.packaged import PACKAGED
+def doctor(network: Network = False, as_json: AsJson = False) -> None:
+    """Show what is wrong with this machine, what it has, and what it can train and how fast."""
+    from luthier.jobs.doctor import examine
     from luthier.store import Home
 
-    facts = machine_facts()
-    document = {
-        **environment(facts),
-        "free_memory_bytes": facts.memory_bytes,
-        "home": str(Home.open().root),
-        "extras": {extra: installed(package) for extra, package in EXTRAS.items()},
-        "base_models": {name: installed(model.package) for name, model in PACKAGED.items()},
-    }
+    document = examine(Home.open(), network=network)
     emit(document, as_json, show)
-
-
-def installed(package: str) -> str | None:
-    """The version of an installed distribution, or None."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    if not document["healthy"]:
+        raise typer.Exit(1)
 
 
 def show(document: Mapping[str, Any]) -> None:
+    """Problems last, where a terminal leaves the eye."""
     from luthier.evaluate.report.numbers import fixed, size
 
     facts((name, document[name]) for name in ("luthier", "python", "torch", "transformers", "peft"))
     heading("Machine")
     facts(
         [
-            ("platform", document["platform"]),
-            ("cpu", document["cpu"]),
-            ("cores", document["cores"]),
+            ("cpu", f"{document['cpu']}, {document['cores']} cores"),
             ("device", document["device"]),
             ("memory", f"{size(document['memory_bytes'])}, {size(document['free_memory_bytes'])} free"),
             ("speed", f"{fixed(document['gemm_gflops'], 0)} GFLOP/s (fp32 matrix product)"),
-            ("home", document["home"]),
+            ("bf16", document["bf16"]),
+        ],
+        wrap=True,
+    )
+    heading("Home")
+    facts(
+        [
+            ("folder", f"{document['home']}, {size(document['free_disk_bytes'])} free"),
+            ("database", document["database"]),
+            ("blobs", document["blobs"]),
         ]
     )
-    for title, group in (("Extras", "extras"), ("Packaged models", "base_models")):
-        heading(title)
-        facts((name, version or "not installed") for name, version in document[group].items())
+    show_models(document)
+    show_extras(document["extras"])
+    if document["unfinished"]:
+        heading("Runs that are not finished; the same command takes them up again")
+        table(["run", "command"], [(run["run_id"], run["command"]) for run in document["unfinished"]])
+    show_problems(document["problems"])
+
+
+def show_models(document: Mapping[str, Any]) -> None:
+    """Each way to train each base; a name is written once."""
+    from luthier.evaluate.report.numbers import count, size
+
+    heading("What can be trained here")
+    rows, last = [], ""
+    for can in document["training"]:
+        name = "" if can["model"] == last else can["model"]
+        last = can["model"]
+        speed = count(can["tokens_per_second"]) if can["fits"] else "too large"
+        rows.append((name, can["method"], size(can["memory_bytes"]), speed))
+    if not rows:
+        print("no base model is at hand")
+        return
+    table(["base", "what is trained", "memory", "tokens/s"], rows, right=["memory", "tokens/s"])
+    facts([("", f"forecast for {document['assumed']}; `luthier check` looks at your own")], wrap=True)
+
+
+def show_extras(extras: list[Mapping[str, Any]]) -> None:
+    """What is there; and what is not, with the command that brings it."""
+    there, absent = [e for e in extras if e["installed"]], [e for e in extras if not e["installed"]]
+    if there:
+        heading("Extras")
+        facts([(e["name"], e["for"]) for e in there], wrap=True)
+    if absent:
+        heading("Extras that are not installed")
+        table(["extra", "to install it", "for"], [(e["name"], e["install"], e["for"]) for e in absent])
+
+
+def show_problems(problems: list[Mapping[str, Any]]) -> None:
+    """What must be mended first."""
+    if not problems:
+        print("\nNothing is wrong.")
+        return
+    heading("Problems")
+    bullets(f"{'must be mended: ' if p['needed'] else ''}{p['what']}. {sentence(p['mend'])}" for p in problems)
+
+
+def sentence(text: str) -> str:
+    return text if not text or text.endswith((".", "!", "?")) else f"{text}."

@@ -5,7 +5,7 @@ What is wrong with a user's input is found here, before a run, a version or a bl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from luthier.jobs.machine import free_disk, machine_facts
 from luthier.jobs.rewards import reward_of
 from luthier.jobs.rows import render_split, rendering_of
 from luthier.models.extras import require_bitsandbytes
-from luthier.models.families import SPLIT, WITHOUT_PREFIX, enters, packs, width_and_depth
+from luthier.models.families import SPLIT, WITHOUT_PREFIX, enters, kind_of, packs, width_and_depth
 from luthier.models.kept_states import STATES, are_kept, states_key
 from luthier.models.locate import ModelFiles, locate
 from luthier.models.weights import module_names, weight_files
@@ -125,12 +125,16 @@ def renderer_of(files: ModelFiles, recipe: Recipe) -> Renderer:
 
 def model_facts(files: ModelFiles, recipe: Recipe) -> ModelFacts:
     """From config.json, and the recipe's virtual tokens."""
-    config = files.config
+    length = files.context_length - recipe.adapter.virtual_tokens
+    return shape_facts(files.name, files.config, files.num_parameters, length)
+
+
+def shape_facts(name: str, config: Mapping[str, Any], num_parameters: int, length: int) -> ModelFacts:
+    """Of a model with this config.json, which reads so many tokens."""
     text = config.get("text_config", config)
     width, depth = width_and_depth(text)
     return ModelFacts(
-        files.name, files.kind, files.num_parameters, width, depth,
-        files.context_length - recipe.adapter.virtual_tokens, int(text.get("vocab_size") or 1),
+        name, kind_of(config, name), num_parameters, width, depth, length, int(text.get("vocab_size") or 1),
         enters(str(config["model_type"])),
     )  # fmt: skip
 

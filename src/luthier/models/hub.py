@@ -42,19 +42,41 @@ def hub_folder(name: str, note: Callable[[str], None]) -> Path:
         raise ModelError(f"`{name}` could not be downloaded ({cause})", mend="Run it again: it goes on") from error
 
 
-def _cached(name: str, reason: Exception, note: Callable[[str], None]) -> Path:
+def hub_copy(name: str) -> Path | None:
+    """The copy of hub id `name` in the hub's own cache, without asking the hub."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        folder = snapshot_download(name, allow_patterns=FILES, ignore_patterns=["*/*"], local_files_only=True)
-    except LocalEntryNotFoundError as error:
+        return Path(snapshot_download(name, allow_patterns=FILES, ignore_patterns=["*/*"], local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+
+
+def hub_silence() -> str | None:
+    """Why the hub does not answer within 4 seconds; None where it does."""
+    from urllib.request import urlopen
+
+    from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
+
+    if HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    try:
+        urlopen(f"{ENDPOINT}/api/models?limit=1", timeout=TIMEOUT_SECONDS).close()
+    except OSError as error:  # URLError is one
+        return str(getattr(error, "reason", None) or error)
+    return None
+
+
+def _cached(name: str, reason: Exception, note: Callable[[str], None]) -> Path:
+    folder = hub_copy(name)
+    if folder is None:
         raise ModelError(
             f"there is no folder `{name}`, and the hub cannot be reached ({type(reason).__name__})",
             mend="Go online, give the folder of a local copy, or use a packaged model: smollm2-135m-instruct",
-        ) from error
+        ) from reason
     note(f"{name}: the hub cannot be reached, the copy in {_hub_cache()} is used")
-    return Path(folder)
+    return folder
 
 
 def _hub_cache() -> str:

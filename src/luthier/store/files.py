@@ -158,6 +158,13 @@ def held(path: Path) -> bool:
         os.close(file)
 
 
+def holder(path: Path) -> int | None:
+    """The number of the process that took the lock at `path` last, whether it lives or not."""
+    with disk_errors(path, "cannot be read"):
+        text = path.read_text() if path.exists() else ""
+    return int(text) if text.strip().isdigit() else None
+
+
 def _try_lock(file: int) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -125,6 +125,13 @@ def list(home: Home, limit: int = 20) -> builtins.list[RunRow]:
         return [_run(row) for row in connection.execute(_newest_first().limit(limit))]
 
 
+def unended(home: Home) -> builtins.list[RunRow]:
+    """Every run that has not ended, newest first, whether a process works on it or not."""
+    ended = [status for status, after in NEXT.items() if not after]
+    with home.read() as connection:
+        return [_run(row) for row in connection.execute(_newest_first().where(run_table.c.status.not_in(ended)))]
+
+
 def find_unfinished(home: Home, recipe_sha256: str) -> RunRow | None:
     """The newest run of this recipe that can be taken up again here, or None.
 
