@@ -107,6 +107,33 @@ def test_watch_follows_until_the_run_ends(home: Home, run_id: str, capsys) -> No
 
 
 def test_watch_does_not_wait_for_a_run_that_was_killed(home: Home, run_id: str, capsys) -> None:
-    assert main(["runs", "watch", run_id]) == 0
+    assert main(["runs", "watch", run_id, "--interval", "0.1"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == "running, and no process works on it; to go on: luthier run r.yaml"
+
+
+def test_watch_shows_all_that_is_under_way_and_nothing_else(home: Home, run_id: str, capsys) -> None:
+    other = runs.create(home, name="other", recipe={}, recipe_sha256="cd", command="luthier run o.yaml").id
+    with Lock(runs.lock_path(home, other)):
+        later = threading.Timer(0.3, lambda: (runs.set_status(home, other, "running"), runs.finish(home, other, {})))
+        later.start()
+        assert main(["runs", "watch", "--interval", "0.1", "--json"]) == 0
+        later.join()
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {line["run_id"] for line in told} == {other}
+    assert [line["status"] for line in told] == ["queued", "succeeded"]
+
+
+def test_watch_says_that_nothing_is_under_way(home: Home, run_id: str, capsys) -> None:
+    assert main(["runs", "watch"]) == 0
+    assert "no run is under way" in capsys.readouterr().err
+
+
+def test_who_stops_watching_stops_no_run(home: Home, run_id: str, monkeypatch, capsys) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("luthier.cli.watch.follow", interrupt)
+    assert main(["runs", "watch", run_id]) == 130
+    assert "what runs goes on" in capsys.readouterr().err
+    assert (runs.get(home, run_id).status, runs.control(home, run_id)) == ("running", None)

@@ -99,7 +99,9 @@ def test_a_full_disk_is_said(home: Home, monkeypatch: pytest.MonkeyPatch, free: 
 
 def test_a_package_that_is_too_old_must_be_mended(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(doctor.of_packages()) == []
-    monkeypatch.setattr(installed, "core", lambda: [Package("torch", ">=99", "2.13.0"), Package("peft", ">=0.19", None)])
+    monkeypatch.setattr(
+        installed, "core", lambda: [Package("torch", ">=99", "2.13.0"), Package("peft", ">=0.19", None)]
+    )
     old, absent = doctor.of_packages()
     assert old.mend == "pip install 'torch>=99'"
     assert "2.13.0 is installed; torch>=99 is needed" in old.what

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +9,7 @@ import typer
 from luthier.cli.group import group
 from luthier.cli.options import AsJson, RunRef
 from luthier.cli.screen import emit, facts, heading, table, when
+from luthier.cli.watch import step_text, watch
 
 if TYPE_CHECKING:
     from luthier.store import Home
@@ -98,10 +98,6 @@ def show_unfinished(document: Mapping[str, Any]) -> None:
         print(f"{event['at'][11:19]}  {event['kind']}: {event['message']}")
 
 
-def step_text(step: int, metrics: Mapping[str, float]) -> str:
-    return "  ".join([str(step), *(f"{name} {value:.4g}" for name, value in metrics.items())])
-
-
 def show_difference(a: RunRef, b: RunRef, as_json: AsJson = False) -> None:
     """Show what differs between two runs: recipe, data and scores."""
     from luthier.jobs.history import diff
@@ -142,35 +138,6 @@ OUTCOMES = {
     "peak_memory_bytes": "memory",
 }
 """How keys of a run's document are called where they differ."""
-
-
-def watch(
-    run: RunRef,
-    interval: Annotated[float, typer.Option("--interval", min=0.1, help="Seconds between looks.")] = 1.0,
-) -> None:
-    """Follow a run that another process carries out, until it ends."""
-    from luthier.store import Home, runs
-    from luthier.store.files import held
-
-    home = Home.open()
-    run_id = runs.get(home, run).id
-    seen_events, seen_step = 0, 0
-    while True:
-        row = runs.get(home, run_id)
-        events = runs.events(home, run_id)
-        for event in events[seen_events:]:
-            print(f"{event.at[11:19]}  {event.kind}: {event.message}", flush=True)
-        step, metrics = newest(runs.metrics(home, run_id))
-        if step > seen_step:
-            print(f"step {step_text(step, metrics)}", flush=True)
-        seen_events, seen_step = len(events), step
-        if row.status in ENDED:
-            print(row.status)
-            return
-        if not held(runs.lock_path(home, run_id)):
-            print(f"{row.status}, and no process works on it; to go on: {row.command}")
-            return
-        time.sleep(interval)
 
 
 app = group("What has been run.", list=show_all, show=show_one, diff=show_difference, watch=watch)

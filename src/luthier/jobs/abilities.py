@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from luthier.engine.whole_job import forecast
-from luthier.errors import LuthierError
 from luthier.jobs.prepare import shape_facts, with_checkpointing
 from luthier.models.families import context_length
 from luthier.recipe import DataFacts, Facts, MachineFacts, ModelFacts, from_mapping, own_memory, resolve

@@ -139,8 +139,8 @@ def of_room(home: Home, machine: MachineFacts) -> Iterator[Problem]:
 
     disk = free_disk(home.root)
     if disk < LOW_DISK_BYTES:
-        yield Problem(f"only {size(disk)} are free where the home lies",
-                      "`luthier clean` empties the caches; LUTHIER_HOME moves the home", disk < NO_DISK_BYTES)  # fmt: skip
+        mend = "`luthier clean` empties the caches; LUTHIER_HOME moves the home"
+        yield Problem(f"only {size(disk)} are free where the home lies", mend, disk < NO_DISK_BYTES)
     if machine.memory_bytes < LOW_MEMORY_BYTES:
         yield Problem(f"only {size(machine.memory_bytes)} of memory are free", "End other programs, or train in 4 bits")
 

@@ -119,7 +119,8 @@ class Telling:
     def log(self) -> None:
         """Write the metrics that wait."""
         for earlier in self.waiting:
-            runs.log_metrics(self.work.home, self.work.plan.run_id, earlier["step"], earlier["metrics"])
+            values = {**earlier["metrics"], "tokens_per_second": earlier["tokens_per_second"]}
+            runs.log_metrics(self.work.home, self.work.plan.run_id, earlier["step"], values)
         self.waiting = []
 
 

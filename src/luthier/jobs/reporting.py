@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from luthier.store import Home, runs
+
 Timeline = list[dict[str, Any]]
 """`{stage, seconds}` of each finished stage, in order."""
 
@@ -22,6 +24,19 @@ class Silent:
 
     def event(self, kind: str, message: str, data: dict[str, Any] | None = None) -> None:
         """Does nothing."""
+
+
+class Recorded:
+    """Passes events on, and keeps those that are worth reading later as events of the run."""
+
+    def __init__(self, reporter: Reporter, home: Home, run_id: str) -> None:
+        self.reporter, self.home, self.run_id = reporter, home, run_id
+
+    def event(self, kind: str, message: str, data: dict[str, Any] | None = None) -> None:
+        """Keeps all but progress and the ends of stages."""
+        if kind != "progress" and (data or {}).get("state") != "done":
+            runs.event(self.home, self.run_id, kind, message)
+        self.reporter.event(kind, message, data)
 
 
 class Stages:

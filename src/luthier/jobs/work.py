@@ -17,7 +17,7 @@ from luthier.jobs.hardest import hardest
 from luthier.jobs.judge import judge
 from luthier.jobs.prepare import renderer_of
 from luthier.jobs.probe import chosen
-from luthier.jobs.reporting import Reporter, Silent, Stages, Timeline
+from luthier.jobs.reporting import Recorded, Reporter, Silent, Stages, Timeline
 from luthier.jobs.retention import forgetting
 from luthier.jobs.rows import render_split, rendering_of
 from luthier.jobs.second import PREFIX, is_tested, second
@@ -45,7 +45,8 @@ def work_on(root: Path, run_id: str, reporter: Reporter, wishes: Wishes) -> dict
     home = Home.open(root)
     kept = runs.run_folder(home, run_id) / TIMELINE
     earlier = read_json(kept) if kept.exists() else []
-    work = open_work(home, run_id, Stages(reporter, lambda own: write_json(kept, earlier + own)))
+    told = Recorded(reporter, home, run_id)
+    work = open_work(home, run_id, Stages(told, lambda own: write_json(kept, earlier + own)))
     _threads(work.recipe, started())
     if runs.get(home, run_id).status != "running":
         runs.set_status(home, run_id, "running")

@@ -34,5 +34,7 @@ def glance(name: str, cache: Path) -> tuple[Mapping[str, Any], int]:
 def _copy(name: str) -> Path:
     found = hub_copy(name) if name.count("/") == 1 and not name.startswith((".", "/")) else None
     if found is None:
-        raise ModelError(f"the model `{name}` is not on this machine", mend="Copy it back to where it was, or go online")
+        raise ModelError(
+            f"the model `{name}` is not on this machine", mend="Copy it back to where it was, or go online"
+        )
     return found

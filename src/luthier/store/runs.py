@@ -205,10 +205,10 @@ def log_metrics(home: Home, run_id: str, step: int, values: Mapping[str, float])
             upsert(connection, metric_table, part, keys=["run_id", "step", "name"], replace=True)
 
 
-def metrics(home: Home, run_id: str, name: str | None = None) -> builtins.list[tuple[int, str, float]]:
-    """(step, name, value) in the order of steps, of one metric or of all."""
+def metrics(home: Home, run_id: str, name: str | None = None, after: int = -1) -> builtins.list[tuple[int, str, float]]:
+    """(step, name, value) in the order of steps, of one metric or of all, of the steps behind `after`."""
     columns = metric_table.c
-    query = select(columns.step, columns.name, columns.value).where(columns.run_id == run_id)
+    query = select(columns.step, columns.name, columns.value).where(columns.run_id == run_id, columns.step > after)
     if name is not None:
         query = query.where(columns.name == name)
     with home.read() as connection:
