@@ -42,4 +42,4 @@ def test_the_first_line_is_a_short_sentence(verb: str) -> None:
 @pytest.mark.parametrize("verb", [name for name, command in VERBS.items() if not hasattr(command, "commands")])
 def test_every_verb_that_ends_takes_json(verb: str) -> None:
     options = {option for parameter in VERBS[verb].params for option in parameter.opts}
-    assert "--json" in options or verb == "runs watch"
+    assert "--json" in options

@@ -12,7 +12,7 @@ Network = Annotated[bool, typer.Option("--network", help="Ask the Hugging Face h
 
 
 def doctor(network: Network = False, as_json: AsJson = False) -> None:
-    """Show what is wrong with this machine, what it has, and what it can train and how fast."""
+    """Show what is wrong here, and what this machine can train."""
     from luthier.jobs.doctor import examine
     from luthier.store import Home
 

@@ -26,7 +26,7 @@ Lines = Annotated[bool, typer.Option("--json", help="A JSON object a line, whene
 
 
 def watch(run: Which = "", interval: Interval = 1.0, as_json: Lines = False) -> None:
-    """Follow one run, or all that are under way, until they end; Ctrl-C leaves them alone."""
+    """Follow a run, or all that are under way, until they end."""
     from luthier.store import Home, runs
 
     home = Home.open()
