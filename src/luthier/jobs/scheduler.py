@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 
 from luthier.errors import LuthierError
-from luthier.jobs.tuning import KIND
+from luthier.jobs.tuning import KIND, is_here
 from luthier.store import Home, jobs
 from luthier.store.files import held
 
@@ -106,7 +106,8 @@ def _to_validate(home: Home) -> bool:
 def _to_fit(home: Home) -> bool:
     if held(jobs.device_lock(home)):
         return False
-    return any(_free(home, job.id) for job in jobs.waiting(home, KIND, ["cancelling", "running", "queued"]))
+    waiting = jobs.waiting(home, KIND, ["cancelling", "running", "queued"])
+    return any(is_here(home, job.id) and _free(home, job.id) for job in waiting)
 
 
 def _free(home: Home, job_id: str) -> bool:

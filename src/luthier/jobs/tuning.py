@@ -117,6 +117,11 @@ def write_recipe(folder: Path, plain: Mapping[str, Any]) -> Path:
     return folder / RECIPE
 
 
+def is_here(home: Home, job_id: str) -> bool:
+    """Whether the job was validated in this folder, and not by another machine that shares the database."""
+    return (jobs.job_folder(home, job_id) / RECIPE).exists()
+
+
 def registry_name(job: Job) -> str:
     """What the registry calls the model: the suffix, else the training file's name."""
     stem = PurePath(job.request["files"]["training_file"]["filename"]).name.partition(".")[0]

@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from luthier.errors import StoreError
-from luthier.jobs.tuning import KIND
+from luthier.jobs.tuning import KIND, is_here
 from luthier.jobs.worker import end_with_parent
 from luthier.store import Home, jobs, runs
 from luthier.store.files import Lock, held
@@ -77,7 +77,7 @@ def claimed(home: Home, *statuses: jobs.Status) -> Iterator[Job | None]:
 
         def take(job_id: str) -> bool:
             path = jobs.lock_path(home, job_id)
-            if held(path):
+            if held(path) or (statuses != ("validating_files",) and not is_here(home, job_id)):
                 return False
             locks.enter_context(Lock(path))
             return True
