@@ -34,7 +34,7 @@ def test_jobs_are_listed_and_shown(home: Home, job: Job, capsys: pytest.CaptureF
     assert "made" in out
     assert "waits for\\x1b[2J the device" in out
     main(["jobs", "show", job.id, "--json"])
-    assert [event["message"] for event in json.loads(capsys.readouterr().out)["events"]][0] == "made"
+    assert json.loads(capsys.readouterr().out)["events"][0]["message"] == "made"
 
 
 def test_a_job_is_cancelled_once(home: Home, job: Job, capsys: pytest.CaptureFixture[str]) -> None:

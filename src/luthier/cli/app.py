@@ -27,6 +27,7 @@ from luthier.cli import (
     evaluate,
     feedback,
     init,
+    jobs,
     methods,
     models,
     run,
@@ -49,6 +50,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
     },
     "What there is": {"runs": runs.app, "models": models.app, "data": data.app, "methods": methods.methods},
     "Learning from use": {"feedback": feedback.app},
+    "In service": {"jobs": jobs.app},
     "This machine": {"demo": demo.demo, "doctor": doctor.doctor, "clean": clean.clean},
 }
 

@@ -71,11 +71,11 @@ def show_whole(document: Mapping[str, Any]) -> None:
         print(f"{event['at'][11:19]}  {one_line(event['message'])}")
 
 
-def cancel(job: JobId) -> None:
+def cancel(job: JobId, as_json: AsJson = False) -> None:
     """Cancel a job: at once if it waits, else after the step it is at."""
     from luthier.store import Home, jobs
 
-    print(jobs.cancel(Home.open(), job).status)
+    emit(overview(jobs.cancel(Home.open(), job)), as_json, lambda document: print(document["status"]))
 
 
 app = group("What clients of a server asked for.", list=show_all, show=show_one, cancel=cancel)
