@@ -5,13 +5,12 @@ Servers of one home need not know of each other: who holds a lock does the work.
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from luthier.errors import LuthierError
 from luthier.jobs.tuning import KIND, is_here
@@ -36,17 +35,6 @@ def scheduling(home: Home) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
-
-
-@asynccontextmanager
-async def scheduling_beside(home: Home) -> AsyncIterator[None]:
-    """The same for a server that runs an event loop, which goes on while the last step is finished."""
-    with ExitStack() as stack:
-        stack.enter_context(scheduling(home))
-        try:
-            yield
-        finally:
-            await asyncio.to_thread(stack.close)
 
 
 class Helper:
