@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.cases import CASES
+from harness.markdown import accuracy, gemms, part, span, table, times
 from harness.output import ROOT, read_result
+from service_page import serve, siege
 
 HEAD = """# Benchmarks
 
@@ -67,11 +69,6 @@ def line(name: str, side: dict[str, Any], unit: str) -> list[str]:
         f"{100 * side['share']:.0f} %" if side["share"] else "", f"{memory / 1e9:.1f} GB" if memory else "",
         f"{side['gemm_gflops']:.0f}", "" if side["ratio"] == 1 else times(side["ratio"]),
     ]  # fmt: skip
-
-
-def times(ratio: float | None) -> str:
-    """How many times as fast."""
-    return "" if ratio is None else f"{ratio:.2f} ×"
 
 
 def parity(found: dict[str, Any]) -> str:
@@ -240,33 +237,8 @@ def rendering(found: dict[str, Any]) -> str:
 
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "demo": demo, "classify": classify, "dolly": dolly, "rl": rl, "frozen": frozen, "rendering": rendering,
-    "resume": resume, "shuffled": shuffled,
+    "resume": resume, "shuffled": shuffled, "serve": serve, "siege": siege,
 }  # fmt: skip
-
-
-def part(title: str, command: str, *lines: str, level: int = 2) -> str:
-    """A section: its title, the command, and what was found."""
-    return "\n\n".join([f"{'#' * level} {title}", f"```console\n$ {command}\n```", *lines]) + "\n"
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *rows])
-
-
-def span(value: dict[str, Any]) -> str:
-    """A value with its interval."""
-    return f"{value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})"
-
-
-def accuracy(value: float) -> str:
-    """A share in per cent."""
-    return f"{100 * value:.2f} %"
-
-
-def gemms(values: list[float]) -> str:
-    """The speed of the machine before, between and after."""
-    return f"{', '.join(f'{value:.0f}' for value in values)} GFLOP/s"
 
 
 if __name__ == "__main__":
