@@ -173,7 +173,7 @@ def trainable(home: Home, machine: MachineFacts) -> tuple[list[Ability], list[Pr
     can, problems = [], []
     for name, used_by in bases(home).items():
         try:
-            can += abilities(name, *glance(name, home.cache("models")), machine)
+            can += abilities(name, *glance(name), machine)
         except LuthierError as error:
             whose = f"{used_by} stands on {name}: " if used_by else ""
             problems.append(Problem(f"{whose}{error.what}", error.mend))

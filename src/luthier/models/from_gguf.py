@@ -50,15 +50,6 @@ def write_folder(gguf_file: Path, folder: Path) -> None:
     _write_json(folder / "generation_config.json", ends)
 
 
-def read_shape(gguf_file: Path) -> tuple[dict[str, Any], int]:
-    """The config.json that `write_folder` would write, and how many numbers the weights are."""
-    reader = GGUFReader(gguf_file)
-    fields = {name: field.contents() for name, field in reader.fields.items()}
-    _check(fields, gguf_file)
-    tied = "output.weight" not in {tensor.name for tensor in reader.tensors}
-    return _config(fields, tied), sum(int(tensor.n_elements) for tensor in reader.tensors)
-
-
 def _check(fields: dict[str, Any], gguf_file: Path) -> None:
     found = tuple(
         fields.get(f"{name}") for name in ("general.architecture", "tokenizer.ggml.model", "tokenizer.ggml.pre")

