@@ -11,6 +11,7 @@ import pytest
 from gateway import Service
 
 from luthier.api.routes import files
+from luthier.api.sent_files import PURPOSES
 from luthier.store import Home, uploads
 
 ROWS = b'{"prompt": "a", "completion": "b"}\n' * 9
@@ -74,7 +75,7 @@ def test_files_expire_when_asked_to(client: openai.OpenAI) -> None:
         assert "expires_after" in str(caught.value.param)
 
 
-@pytest.mark.parametrize("purpose", files.PURPOSES)
+@pytest.mark.parametrize("purpose", PURPOSES)
 def test_every_purpose_is_kept_and_none_surprises_a_strict_client(
     client: openai.OpenAI, home: Home, purpose: str
 ) -> None:

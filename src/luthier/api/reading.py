@@ -62,6 +62,47 @@ EMBEDDINGS = _body(
         "user": {"type": "string"},
     },
 )
+_AUTO = {"anyOf": [{"type": "string", "enum": ["auto"]}, {"type": "number", "exclusiveMinimum": 0}]}
+_SETTINGS = {
+    "type": "object",
+    "properties": dict.fromkeys(("n_epochs", "batch_size", "learning_rate_multiplier", "beta"), _AUTO),
+}
+_METHOD = {"type": "object", "properties": {"hyperparameters": _SETTINGS}}
+JOB = _body(
+    ["model", "training_file"],
+    {
+        "model": {"type": "string"},
+        "training_file": {"type": "string"},
+        "validation_file": {"type": ["string", "null"]},
+        "suffix": {"type": ["string", "null"], "maxLength": 64},
+        "seed": {"type": ["integer", "null"], "minimum": 0},
+        "metadata": {"type": ["object", "null"], "maxProperties": 16, "additionalProperties": {"type": "string"}},
+        "hyperparameters": _SETTINGS,
+        "method": {
+            "type": "object",
+            "required": ["type"],
+            "properties": {
+                "type": {"type": "string", "enum": ["supervised", "dpo"]},
+                "supervised": _METHOD,
+                "dpo": _METHOD,
+            },
+        },
+    },
+)
+_FILE = {
+    "type": "object",
+    "required": ["file", "purpose"],
+    "properties": {
+        "file": {"type": "string", "format": "binary"},
+        "purpose": {
+            "type": "string",
+            "enum": ["assistants", "batch", "fine-tune", "vision", "user_data", "evals"],
+        },
+        "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
+        "expires_after[seconds]": {"type": "integer", "minimum": 3600, "maximum": 2592000},
+    },
+}
+FILE = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FILE}}}}
 _ERROR = {
     "type": "object",
     "required": ["error"],

@@ -19,7 +19,7 @@ from luthier.store.files import held
 from luthier.store.jobs import Job, Note
 
 LIVES = 3
-"""How often the working process of one run may be lost before the job fails."""
+"""How often the working process of a run is started before the job fails."""
 PATIENCE_SECONDS = 60
 """How long the working process of a server that was killed may take to end."""
 COLUMNS = {"train_loss": "loss", "train_accuracy": "accuracy", "valid_loss": "validation_nll",
@@ -60,6 +60,8 @@ def fit(home: Home, job: Job) -> None:
     if "started_at" not in job.result:
         job = jobs.change(home, job.id, result=job.result | {"started_at": now()})
         job_events.add_message(home, job.id, "Fine-tuning job started")
+    else:
+        job_events.add_message(home, job.id, "Fine-tuning goes on where it was left")
     try:
         document = _document(home, job)
     except LuthierError as error:
@@ -82,17 +84,17 @@ def _document(home: Home, job: Job) -> dict[str, Any]:
         try:
             return run(jobs.job_folder(home, job.id) / RECIPE, (), home, Told(home, job.id),
                        only_fit=not job.result["tested"])  # fmt: skip
-        except TrainingError as error:
+        except (TrainingError, StoreError) as error:
             if not _lost(home, job.id) or life + 1 == LIVES:
                 raise
-            job_events.add_message(home, job.id, f"{error} It is done at once", "warn")
+            job_events.add_message(home, job.id, f"{error.what}; it is started again", "warn")
     raise AssertionError
 
 
 def _lost(home: Home, job_id: str) -> bool:
-    """Whether the run neither ended nor failed: its process has gone."""
+    """Whether the run neither ended nor failed: its process has gone, or could not be listened to."""
     run_id = jobs.get(home, job_id).run_id
-    return run_id is not None and runs.get(home, run_id).status == "running"
+    return run_id is not None and runs.get(home, run_id).status in runs.UNFINISHED
 
 
 def _wait_for(home: Home, run_id: str) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -14,72 +13,48 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
+from luthier.api import sent_files
 from luthier.api.limits import FILE_BYTES
 from luthier.api.lists import listed
-from luthier.api.reading import ERRORS
+from luthier.api.reading import ERRORS, FILE
 from luthier.serve.refusals import BadRequest, TooLarge
 from luthier.store import Home, uploads
 from luthier.store.clock import unix
-from luthier.store.files import replacing, sha256_file
+from luthier.store.files import sha256_file
 
 MOST_FIELDS = 8
-PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
-LIFETIMES = range(3600, 30 * 24 * 3600 + 1)
-"""Seconds after which a file may expire."""
-COPIED_BYTES = 1 << 20
 
 router = APIRouter(prefix="/v1", tags=["files"], responses=ERRORS)
 
 
-@router.post("/files")
+@router.post("/files", openapi_extra=FILE)
 async def create(request: Request) -> dict[str, Any]:
     """Keep a file. The same one sent again by a client that lost the reply is kept once."""
+    home: Home = request.app.state.home
     async with request.form(max_files=1, max_fields=MOST_FIELDS) as form:
-        sent, purpose = form.get("file"), form.get("purpose")
-        if not isinstance(sent, UploadFile) or not sent.filename:
-            raise BadRequest("a file with a name is missing: send a form with `file` and `purpose`", "file")
-        if purpose not in PURPOSES:
-            raise BadRequest(f"{purpose!r} is no purpose; there are {', '.join(PURPOSES)}", "purpose")
-        lifetime, home = _lifetime(form), request.app.state.home
-        name = PurePath(sent.filename.replace("\\", "/")).name or "file"
-        part = home.cache("uploads") / secrets.token_hex(8)
-        try:
-            sha256 = await run_in_threadpool(_written, sent, part)
+        sent = form.get("file")
+        if not isinstance(sent, UploadFile):
+            raise BadRequest("the file is missing: send a form with `file` and `purpose`", "file")
+        name, purpose = sent_files.name_of(sent.filename), sent_files.purpose_of(form.get("purpose"))
+        lifetime = sent_files.lifetime_of(form.get("expires_after[anchor]"), form.get("expires_after[seconds]"))
+        with sent_files.place(home) as path:
+            sha256 = await run_in_threadpool(_written, sent, path)
             who = request.scope["state"].get("key_id")
-            parts = ("POST /files", who, sha256, name, str(purpose), str(lifetime))
-            add = partial(uploads.add, home, part, filename=name, purpose=str(purpose), lifetime_seconds=lifetime)
+            parts = ("POST /files", who, sha256, name, purpose, str(lifetime))
+            add = partial(uploads.add, home, path, filename=name, purpose=purpose, lifetime_seconds=lifetime)
             return await request.app.state.once(request.headers, parts, partial(_added, add))
-        finally:
-            part.unlink(missing_ok=True)
 
 
-def _written(sent: UploadFile, part: Path) -> str:
-    """Put what was sent into a file, whose hash is returned. Raises BadRequest and TooLarge for its size."""
-    with replacing(part) as target:
-        while chunk := sent.file.read(COPIED_BYTES):
-            target.write(chunk)
-    size = part.stat().st_size
-    if not size:
-        raise BadRequest("the file is empty", "file")
-    if size > FILE_BYTES:
+def _written(sent: UploadFile, path: Path) -> str:
+    """The hash of what was sent, once it lies on the disk. Raises BadRequest and TooLarge for its size."""
+    sent_files.write(sent, path)
+    if path.stat().st_size > FILE_BYTES:
         raise TooLarge(f"a file may have at most {FILE_BYTES // 2**20} MiB")
-    return sha256_file(part)
+    return sha256_file(path)
 
 
 async def _added(add: Callable[[], uploads.File]) -> dict[str, Any]:
     return described(await run_in_threadpool(add))
-
-
-def _lifetime(form: Mapping[str, Any]) -> int | None:
-    anchor, seconds = form.get("expires_after[anchor]"), form.get("expires_after[seconds]")
-    if anchor is None and seconds is None:
-        return None
-    if anchor != "created_at":
-        raise BadRequest("the anchor must be `created_at`", "expires_after[anchor]")
-    if not str(seconds).isdecimal() or int(str(seconds)) not in LIFETIMES:
-        words = f"{LIFETIMES.start} to {LIFETIMES.stop - 1}"
-        raise BadRequest(f"a file may expire after {words} seconds", "expires_after[seconds]")
-    return int(str(seconds))
 
 
 @router.get("/files")

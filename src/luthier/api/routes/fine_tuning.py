@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from luthier.api.limits import read_object
 from luthier.api.lists import listed
-from luthier.api.reading import ERRORS
+from luthier.api.reading import ERRORS, JOB
 from luthier.api.tuning_objects import checkpoint, described, event
 from luthier.jobs import tuning
 from luthier.serve.refusals import BadRequest, NotThere
@@ -26,7 +26,7 @@ STEERED: dict[str, Callable[[Home, str], Job]] = {
 router = APIRouter(prefix="/v1", tags=["fine-tuning"], responses=ERRORS)
 
 
-@router.post("/fine_tuning/jobs")
+@router.post("/fine_tuning/jobs", openapi_extra=JOB)
 async def create(request: Request) -> dict[str, Any]:
     """A new job, which a server of this home validates and does. One that a client asks for again, because it lost the
     reply, is created once."""
