@@ -159,17 +159,17 @@ def undisturbed(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> s
 def test_a_server_that_is_killed_anywhere_loses_and_repeats_nothing(
     home: Home, servers: Servers, tiny_llama: Path, undisturbed: str, where: str
 ) -> None:
-    job, after_it = ask(home, tiny_llama), ask(home, tiny_llama)
+    asked = [ask(home, tiny_llama) for _ in range(2 if where == "training" else 1)]
     first = servers.start(*STOPS[where])
     wait_for((home.root / "stopped").exists)
     assert working(home)
     servers.kill(first)
     servers.start()
-    for each in (job, after_it):
-        ended(home, each)
-        check_done_once(home, each)
-        assert versions.get(home, str(jobs.get(home, each.id).version)).adapter_sha256 == undisturbed
-    assert [version.version for version in versions.list_versions(home, "bridges")] == [2, 1]
+    for job in asked:
+        ended(home, job)
+        check_done_once(home, job)
+        assert versions.get(home, str(jobs.get(home, job.id).version)).adapter_sha256 == undisturbed
+    assert len(versions.list_versions(home)) == len(asked)
 
 
 @pytest.mark.slow

@@ -89,7 +89,7 @@ def lay_out(home: Home, job: Job) -> dict[str, str]:
 def _readable(filename: str) -> str:
     """A name whose end says how the file is read: as JSON Lines, unless it says so itself."""
     name = SLUG.sub("-", filename).lstrip(".-") or "data"
-    return name if kind(PurePath(name)) else f"{name}.jsonl"
+    return name if kind(Path(name)) else f"{name}.jsonl"
 
 
 def recipe_of(job: Job, paths: Mapping[str, str], tested: bool, learning_rate: float | None = None) -> dict[str, Any]:

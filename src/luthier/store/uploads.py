@@ -53,7 +53,7 @@ def get(home: Home, file_id: str) -> File:
         row = connection.execute(_present().where(table.c.id == file_id)).first()
     if row is None:
         raise NotFound(f"there is no file {file_id!r}", mend="Upload it, or list the files that there are")
-    return File(*row)
+    return File(*tuple(row))
 
 
 def list_page(
@@ -64,7 +64,7 @@ def list_page(
     query = _present() if purpose is None else _present().where(table.c.purpose == purpose)
     with home.read() as connection:
         rows, more = paging.page(connection, query, table, after=after, limit=limit, newest_first=newest_first)
-    return [File(*row) for row in rows], more
+    return [File(*tuple(row)) for row in rows], more
 
 
 def remove(home: Home, file_id: str) -> None:
