@@ -98,7 +98,7 @@ def test_every_step_is_logged_once_with_its_metrics(whole) -> None:
     work, events, _ = whole
     logged = runs.metrics(work.home, work.plan.run_id)
     steps = {name: [step for step, own, _ in logged if own == name] for name in {name for _, name, _ in logged}}
-    everywhere = {"loss", "nll", "grad_norm", "learning_rate", "seconds"}
+    everywhere = {"loss", "nll", "grad_norm", "learning_rate", "seconds", "tokens_per_second"}
     assert {name for name, at in steps.items() if at == list(range(1, STEPS + 1))} == everywhere
     assert steps["validation_nll"] == [3, 6]
     told = [data for kind, message, data in events.told if (kind, message) == ("progress", "train")]
