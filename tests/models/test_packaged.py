@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from luthier.errors import ModelError
 from luthier.models import from_gguf, packaged
-from luthier.models.packaged import PACKAGED, packaged_folder
+from luthier.models.packaged import PACKAGED, packaged_folder, packaged_texts
 
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,6 +49,16 @@ def test_a_gguf_is_converted_once(gguf_package: Path, tmp_path: Path) -> None:
         "tokenizer_config.json",
     ]
     assert "license: mit" in (first / "README.md").read_text()
+
+
+def test_texts_come_without_the_weights(gguf_package: Path, tmp_path: Path) -> None:
+    texts = packaged_texts("tiny-gguf", tmp_path / "cache")
+    assert not list(texts.glob("*.safetensors"))
+    assert packaged_texts("tiny-gguf", tmp_path / "cache") == texts
+    whole = packaged_folder("tiny-gguf", tmp_path / "cache", print)
+    for name in ("tokenizer.json", "tokenizer_config.json", "config.json", "generation_config.json"):
+        assert (texts / name).read_text() == (whole / name).read_text(), name
+    assert packaged_texts("tiny-gguf", tmp_path / "cache") == whole
 
 
 def test_a_changed_file_is_converted_anew(gguf_package: Path, tmp_path: Path) -> None:
@@ -132,7 +142,7 @@ def test_smollm2_equals_what_transformers_reads(tmp_path: Path) -> None:
     from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    file = packaged._installed("smollm2-135m-instruct", PACKAGED["smollm2-135m-instruct"])
+    file = packaged.installed("smollm2-135m-instruct")
     folder = packaged_folder("smollm2-135m-instruct", tmp_path, print)
     theirs = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     ours = AutoTokenizer.from_pretrained(folder)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
@@ -27,8 +27,6 @@ from luthier.store import Home
 
 CACHE_BYTES = 32 << 20
 TIMEOUT_SECONDS = 600.0
-Beside = Callable[[], AbstractAsyncContextManager[None]]
-"""Something that runs as long as the server does."""
 
 
 @dataclass
@@ -42,7 +40,6 @@ class State:
     """Whether the server can be reached from this machine alone; if not, a key must be shown."""
     timeout_seconds: float = TIMEOUT_SECONDS
     """The longest an answer may take, where the client asks for no shorter time."""
-    beside: tuple[Beside, ...] = ()
     cache: Cache = field(default_factory=lambda: Cache(CACHE_BYTES))
     once: Once = field(default_factory=Once)
     measures: Measures = field(init=False)
@@ -68,13 +65,10 @@ def create_app(state: State) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(state: State, app: FastAPI) -> AsyncIterator[None]:
-    """What is handed in runs inside; traces are written until all answers have ended."""
+    """Traces are written until all answers have ended."""
     state.tracer.start()
     try:
-        async with AsyncExitStack() as stack:
-            for beside in state.beside:
-                await stack.enter_async_context(beside())
-            yield
+        yield
     finally:
         await state.deck.close()
         await asyncio.to_thread(state.tracer.close)

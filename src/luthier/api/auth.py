@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from luthier.api.errors import reply
 from luthier.errors import LuthierError
 from luthier.serve.refusals import Forbidden, Refusal, Unauthorized
-from luthier.store import Home, keys
+from luthier.store import Home, keys, served
+from luthier.store.served import Stamp
 
 OPEN_PATHS = frozenset({"/health"})
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
@@ -23,14 +23,13 @@ class Ring:
 
     def __init__(self, home: Home) -> None:
         self.home = home
-        self._stamp: tuple[Any, ...] | None = None
+        self._stamp: tuple[int, int] | None = None
         self._keys: Mapping[str, str] = {}
 
-    def keys(self) -> Mapping[str, str]:
+    async def keys(self, stamp: Stamp) -> Mapping[str, str]:
         """Hash → id."""
-        stamp = keys.stamp(self.home)
-        if stamp != self._stamp:
-            self._keys, self._stamp = keys.live(self.home), stamp
+        if stamp.keys != self._stamp:
+            self._keys, self._stamp = await asyncio.to_thread(keys.live, self.home), stamp.keys
         return self._keys
 
 
@@ -40,7 +39,8 @@ def auth(app: ASGIApp, ring: Ring, local_only: bool) -> ASGIApp:
     async def run(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
-            known = await asyncio.to_thread(ring.keys)
+            stamp = scope["state"]["stamp"] = await served.stamp_soon(ring.home)
+            known = await ring.keys(stamp)
             if known or not local_only:
                 who = known.get(keys.digest(_shown(headers)))
                 refusal = None if who else _without_key(headers)

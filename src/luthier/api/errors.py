@@ -11,9 +11,10 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
-from luthier.errors import LuthierError, NotFound, StoreError
-from luthier.serve.refusals import BadRequest, NotThere, Refusal, Unavailable
+from luthier.errors import EngineLost, LuthierError, NotFound, StoreError
+from luthier.serve.refusals import BadRequest, Left, NotThere, Refusal, Unavailable
 
 
 def install(app: FastAPI) -> None:
@@ -30,8 +31,12 @@ def refusal_of(error: Exception) -> Refusal | None:
     """
     if isinstance(error, Refusal):
         return error
+    if isinstance(error, ClientDisconnect):
+        return Left()
     if not isinstance(error, LuthierError):
         return None
+    if isinstance(error, EngineLost):
+        return Unavailable(str(error), code="engine_unavailable")
     if isinstance(error, NotFound):
         return NotThere(str(NotFound(error.what, mend=error.mend)))
     if isinstance(error, StoreError) and error.__cause__ is not None:  # the disk or the database, not what was asked

@@ -28,11 +28,14 @@ from luthier.cli import (
     feedback,
     init,
     jobs,
+    keys,
     methods,
     models,
     run,
     runs,
+    serve,
     train,
+    up,
 )
 from luthier.cli.group import Group
 from luthier.cli.screen import one_line
@@ -48,9 +51,9 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "evaluate": evaluate.evaluate,
         "compare": compare.compare,
     },
+    "A model in service": {"up": up.up, "serve": serve.serve, "keys": keys.app, "jobs": jobs.app},
     "What there is": {"runs": runs.app, "models": models.app, "data": data.app, "methods": methods.methods},
     "Learning from use": {"feedback": feedback.app},
-    "In service": {"jobs": jobs.app},
     "This machine": {"demo": demo.demo, "doctor": doctor.doctor, "clean": clean.clean},
 }
 

@@ -110,17 +110,19 @@ def make_ready(source: Recipe, base: Path, home: Home, note: Note) -> Ready:
 
 def renderer_of(files: ModelFiles, recipe: Recipe) -> Renderer:
     """The base's tokenizer and chat template, or the template that the recipe names."""
-    template = None
-    if recipe.chat_template is not None:
-        try:
-            template = Path(recipe.chat_template).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(
-                f"the template cannot be read: {getattr(error, 'strerror', None) or error}",
-                "chat_template",
-                "Give the path of a Jinja file",
-            ) from error
-    return Renderer.from_folder(files.folder, template)
+    return Renderer.from_folder(files.folder, template_of(recipe))
+
+
+def template_of(recipe: Recipe) -> str | None:
+    """The chat template that the recipe names, as text. Raises RecipeError where it cannot be read."""
+    if recipe.chat_template is None:
+        return None
+    try:
+        return Path(recipe.chat_template).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise RecipeError(f"the template cannot be read: {why}", "chat_template",
+                          "Give the path of a Jinja file") from error  # fmt: skip
 
 
 def model_facts(files: ModelFiles, recipe: Recipe) -> ModelFacts:

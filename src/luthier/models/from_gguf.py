@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from luthier.errors import ModelError
+from luthier.models.gguf_fields import read_fields
 
 LAYER_NAMES = {
     "attn_norm": "input_layernorm",
@@ -37,12 +38,22 @@ def write_folder(gguf_file: Path, folder: Path) -> None:
 
     Raises ModelError for an architecture or a tokenizer other than Llama with SmolLM's byte-level BPE.
     """
-    reader = GGUFReader(gguf_file)
-    fields = {name: field.contents() for name, field in reader.fields.items()}
-    _check(fields, gguf_file)
-    weights = _weights(reader, fields)
-    config = _config(fields, tied="lm_head.weight" not in weights)
+    fields = _fields(gguf_file)
+    weights = _weights(GGUFReader(gguf_file), fields)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    _write_texts(fields, folder, tied="lm_head.weight" not in weights)
+
+
+def write_texts(gguf_file: Path, folder: Path) -> None:
+    """Writes what `write_folder` does, but for the weights: in a second, and enough to render and to serve.
+
+    Whether the embeddings are tied is not known without them; the config says they are. Raises as `write_folder`.
+    """
+    _write_texts(_fields(gguf_file), folder, tied=True)
+
+
+def _write_texts(fields: dict[str, Any], folder: Path, tied: bool) -> None:
+    config = _config(fields, tied)
     _tokenizer(fields).save(str(folder / "tokenizer.json"), pretty=False)
     _write_json(folder / "config.json", config)
     _write_json(folder / "tokenizer_config.json", _tokenizer_config(fields))
@@ -50,7 +61,8 @@ def write_folder(gguf_file: Path, folder: Path) -> None:
     _write_json(folder / "generation_config.json", ends)
 
 
-def _check(fields: dict[str, Any], gguf_file: Path) -> None:
+def _fields(gguf_file: Path) -> dict[str, Any]:
+    fields = read_fields(gguf_file)
     found = tuple(
         fields.get(f"{name}") for name in ("general.architecture", "tokenizer.ggml.model", "tokenizer.ggml.pre")
     )
@@ -60,6 +72,7 @@ def _check(fields: dict[str, Any], gguf_file: Path) -> None:
             str(gguf_file),
             "Only llama with gpt2/smollm can; use the model's safetensors folder",
         )
+    return fields
 
 
 def _weights(reader: GGUFReader, fields: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -42,16 +42,41 @@ def packaged_folder(name: str, cache: Path, note: Callable[[str], None]) -> Path
 
     Raises ModelError when the package is not installed.
     """
-    path = _installed(name, PACKAGED[name])
+    path = installed(name)
     if path.suffix != ".gguf":
         return path
-    folder = cache / f"{name}-{content_sha256([path], cache)[:16]}-{CONVERTER}"
+    folder = _converted(name, path, cache)
     if not folder.exists():
-        _convert_once(name, path, folder, note)
+        _make_once(folder, lambda part: _write(name, path, part, note))
     return folder
 
 
-def _installed(name: str, model: Packaged) -> Path:
+def packaged_texts(name: str, cache: Path) -> Path:
+    """A folder with config, tokenizer and chat template of packaged model `name`, in a second; weights or not.
+
+    Raises ModelError when the package is not installed.
+    """
+    path = installed(name)
+    if path.suffix != ".gguf":
+        return path
+    whole = _converted(name, path, cache)
+    if whole.exists():
+        return whole
+    folder = whole.with_name(f"{whole.name}-texts")
+    if not folder.exists():
+        from luthier.models.from_gguf import write_texts
+
+        _make_once(folder, lambda part: write_texts(path, part))
+    return folder
+
+
+def _converted(name: str, path: Path, cache: Path) -> Path:
+    return cache / f"{name}-{content_sha256([path], cache)[:16]}-{CONVERTER}"
+
+
+def installed(name: str) -> Path:
+    """The folder or the GGUF file of packaged model `name`. Raises ModelError when the package is not installed."""
+    model = PACKAGED[name]
     module, _, rest = model.inside.partition("/")
     spec = find_spec(module)
     for place in (spec.submodule_search_locations or []) if spec else []:
@@ -63,24 +88,24 @@ def _installed(name: str, model: Packaged) -> Path:
     )
 
 
-def _convert_once(name: str, gguf_file: Path, folder: Path, note: Callable[[str], None]) -> None:
-    """Several processes may come here at once: the first converts, the others wait for it."""
+def _make_once(folder: Path, write: Callable[[Path], None]) -> None:
+    """Several processes may come here at once: the first writes the folder, the others wait for it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if folder.exists():
             return
-        note(f"{name}: converting {gguf_file.name} to safetensors, once")
         part = folder.with_name(f"{folder.name}.part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
-        _write(name, gguf_file, part)
+        write(part)
         part.rename(folder)
 
 
-def _write(name: str, gguf_file: Path, folder: Path) -> None:
+def _write(name: str, gguf_file: Path, folder: Path, note: Callable[[str], None]) -> None:
     from luthier.models.from_gguf import write_folder
 
+    note(f"{name}: converting {gguf_file.name} to safetensors, once")
     model = PACKAGED[name]
     write_folder(gguf_file, folder)
     (folder / "README.md").write_text(

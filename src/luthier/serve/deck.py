@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from luthier.data.render import Renderer
 from luthier.serve.line import Line
 from luthier.serve.model import Model
 from luthier.serve.routing import Route, Routes
+from luthier.store.served import Stamp
 
 if TYPE_CHECKING:
     from luthier.serve.engines.remote import Remote
@@ -32,7 +34,7 @@ class Found:
     renderer: Renderer
     context_length: int
     spec: Mapping[str, Any]
-    """What its engine is opened by: `engine`, `base`, `name`."""
+    """What its engine is opened by (`engines.table`); `name` is what people call it."""
     adapter: tuple[str, Path] | None
     """The hash of the adapter's files, and the folder that this engine reads."""
     run_id: str | None
@@ -62,13 +64,16 @@ class Deck:
         self.routes, self.find, self.open_engine = routes, find, open_engine
         self.waiting, self.memory_bytes = waiting, memory_bytes
         self._found: dict[str, asyncio.Future[Found]] = {}
-        self._berths: dict[tuple[str, str], asyncio.Future[Berth]] = {}
+        self._berths: dict[str, asyncio.Future[Berth]] = {}
 
-    async def open(self, name: str) -> Model:
-        """The model that `name` means now. Raises UnknownModel, and LuthierError where it cannot be served."""
-        route = await asyncio.to_thread(self.routes.of, name)
+    async def open(self, name: str, stamp: Stamp | None = None) -> Model:
+        """The model that `name` means as of `stamp`, by default now.
+
+        Raises UnknownModel, and LuthierError where it cannot be served.
+        """
+        route = await self.routes.of(name, stamp)
         found = await once(self._found, route.ref, lambda: asyncio.to_thread(self.find, route))
-        key = (str(found.spec["engine"]), str(found.spec["base"]))
+        key = _key(found.spec)
         berth = await once(self._berths, key, lambda: self._open(found.spec))
         berth.used_at = time.monotonic()
         if found.adapter:
@@ -77,7 +82,7 @@ class Deck:
         return Model(
             name=name, ref=route.ref, base_model=found.base_model, adapter=found.adapter and found.adapter[0],
             run_id=found.run_id, kind=found.kind, renderer=found.renderer, context_length=found.context_length,
-            engine=berth.remote, engine_name=key[0], created=found.created,
+            engine=berth.remote, engine_name=str(found.spec["engine"]), created=found.created,
         )  # fmt: skip
 
     def line(self, model: Model) -> Line:
@@ -107,8 +112,12 @@ class Deck:
                 return
             if berth.line.idle and time.monotonic() - berth.used_at > IDLE_SECONDS:
                 total -= berth.remote.rss_bytes
-                del self._berths[str(berth.spec["engine"]), str(berth.spec["base"])]
+                del self._berths[_key(berth.spec)]
                 await berth.remote.close()
+
+
+def _key(spec: Mapping[str, Any]) -> str:
+    return json.dumps(spec, sort_keys=True)
 
 
 async def once(kept: dict[Any, asyncio.Future[Any]], key: Any, make: Callable[[], Awaitable[Any]]) -> Any:

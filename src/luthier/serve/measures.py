@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 if TYPE_CHECKING:
     from luthier.serve.deck import Deck
     from luthier.serve.trace import Trace, Tracer
 
+disable_created_metrics()
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 
@@ -37,7 +38,9 @@ class Measures:
         self._seconds.labels(route, model).observe(seconds)
 
     def add(self, trace: Trace) -> None:
-        """A model has answered."""
+        """A model has answered, or was to."""
+        if not trace.served:
+            return
         if trace.cached:
             self._cached.labels(trace.served).inc()
             return

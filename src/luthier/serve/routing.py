@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from luthier.errors import NotFound
 from luthier.registry import versions
 from luthier.serve.refusals import UnknownModel
 from luthier.store import Home, jobs, models, served
 from luthier.store.models import ModelVersion
+from luthier.store.served import Stamp
 
 Bases = Callable[[], Iterable[str]]
 """Names of the base models that may be asked for by themselves."""
@@ -31,17 +32,18 @@ class Routes:
 
     def __init__(self, home: Home, bases: Bases) -> None:
         self.home, self.bases = home, bases
-        self._stamp: tuple[Any, ...] | None = None
+        self._stamp: Stamp | None = None
         self._known: dict[str, Route] = {}
 
-    def of(self, name: str) -> Route:
-        """Raises UnknownModel."""
-        stamp = served.stamp(self.home)
-        if stamp != self._stamp:
+    async def of(self, name: str, stamp: Stamp | None = None) -> Route:
+        """Where the name leads as of `stamp`, by default as of now. Raises UnknownModel."""
+        stamp = stamp or await served.stamp_soon(self.home)
+        if self._stamp is None or stamp.names != self._stamp.names:
             self._known, self._stamp = {}, stamp
-        if name not in self._known:
-            self._known[name] = self._look_up(name)
-        return self._known[name]
+        known = self._known
+        if name not in known:
+            known[name] = await asyncio.to_thread(self._look_up, name)
+        return known[name]
 
     def _look_up(self, name: str) -> Route:
         ref = jobs.version_of(self.home, name) or name

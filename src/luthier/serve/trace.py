@@ -22,6 +22,7 @@ ROW_BYTES = 1000
 """Of a row without its texts, roughly."""
 GATHER_SECONDS = 0.02
 BATCH_ROWS = 200
+AGAIN_SECONDS = 1.0
 CLOSING_SECONDS = 10.0
 
 
@@ -109,7 +110,7 @@ class Tracer:
         except LuthierError as error:
             if not ending:
                 print(f"traces are waiting: {error}", file=sys.stderr, flush=True)
-                time.sleep(1.0)
+                time.sleep(AGAIN_SECONDS)
                 return False
             self._lose(len(batch), str(error))
         with self._wake:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import Select, func, insert, select, update
+from sqlalchemy import Select, insert, select, update
 
 from luthier.errors import NotFound
 from luthier.store.clock import now
@@ -67,12 +67,6 @@ def live(home: Home) -> Mapping[str, str]:
     with home.read() as connection:
         rows = connection.execute(select(api_key.c.sha256, api_key.c.id).where(api_key.c.revoked_at.is_(None)))
         return {row.sha256: row.id for row in rows}
-
-
-def stamp(home: Home) -> tuple[Any, ...]:
-    """Another value whenever a key was made or revoked."""
-    with home.read() as connection:
-        return tuple(connection.execute(select(func.count(), func.count(api_key.c.revoked_at))).one())
 
 
 def _keys() -> Select[Any]:

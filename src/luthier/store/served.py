@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import NamedTuple
 
 from sqlalchemy import func, select
 
 from luthier.store.home import Home
-from luthier.store.tables import alias_move, job, model_version
+from luthier.store.tables import alias_move, api_key, job, model_version
 
 
-def stamp(home: Home) -> tuple[Any, ...]:
+class Stamp(NamedTuple):
+    """What the home holds at a moment, as far as it decides who may ask and where a name leads."""
+
+    keys: tuple[int, int]
+    """Another value whenever a key was made or revoked."""
+    names: tuple[int | None, int, int]
     """Another value whenever a model's name may lead elsewhere than before."""
+
+
+def stamp(home: Home) -> Stamp:
+    """One read for all of it."""
     parts = (
-        select(func.max(alias_move.c.id)).scalar_subquery(),
-        select(func.count()).select_from(model_version).scalar_subquery(),
-        select(func.count(job.c.version)).scalar_subquery(),
+        select(func.count()).select_from(api_key),
+        select(func.count(api_key.c.revoked_at)),
+        select(func.max(alias_move.c.id)),
+        select(func.count()).select_from(model_version),
+        select(func.count(job.c.version)),
     )
     with home.read() as connection:
-        return tuple(connection.execute(select(*parts)).one())
+        found = connection.execute(select(*(part.scalar_subquery() for part in parts))).one()
+    return Stamp(tuple(found[:2]), tuple(found[2:]))  # type: ignore[arg-type]
+
+
+async def stamp_soon(home: Home) -> Stamp:
+    """As `stamp`, on a thread where the database is another machine's; a file is read sooner than a thread wakes."""
+    return stamp(home) if home.database_url.startswith("sqlite") else await asyncio.to_thread(stamp, home)
 
 
 def jobs_models(home: Home) -> dict[str, str]:

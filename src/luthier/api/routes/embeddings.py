@@ -26,7 +26,7 @@ async def create(request: Request) -> Response:
     trace = begin(request, "embeddings", "embd-", body, len(await request.body()))
     try:
         asked, seconds = parse(body), seconds_left(request)
-        model = await request.app.state.deck.open(asked.model)
+        model = await request.app.state.deck.open(asked.model, request.scope["state"]["stamp"])
         serves(request, trace, model)
         rows = rows_of(model, asked)
         trace.prompt_tokens = sum(map(len, rows))

@@ -26,14 +26,14 @@ async def show_all(request: Request) -> dict[str, Any]:
 @router.get("/v1/models/{model:path}", responses=ERRORS)
 async def show_one(request: Request, model: str) -> dict[str, Any]:
     """One model, by any of its names; `luthier_version` says which version that is now."""
-    route = await asyncio.to_thread(request.app.state.deck.routes.of, model)
+    route = await request.app.state.deck.routes.of(model, request.scope["state"]["stamp"])
     return _entry(model, route.version.created_at if route.version else "") | {"luthier_version": route.ref}
 
 
 @router.delete("/v1/models/{model:path}", responses=ERRORS)
 async def delete(request: Request, model: str) -> None:
     """Versions are evidence: answers and reports point at them, so they are not deleted over HTTP."""
-    await asyncio.to_thread(request.app.state.deck.routes.of, model)
+    await request.app.state.deck.routes.of(model, request.scope["state"]["stamp"])
     raise Forbidden("models are not deleted over HTTP: answers in production point back at them. "
                     "`luthier models promote` moves an alias to another version", "model", "cannot_delete")  # fmt: skip
 
