@@ -24,6 +24,13 @@ def register(home: Home, folder: Path, name: str = "tickets") -> str:
 
 
 def tuned(home: Home, model: str, version: str) -> None:
-    row = {"id": f"ftjob-{model}", "kind": "fine_tune", "status": "succeeded", "request": {}, "result": {}, "model": model}
+    row = {
+        "id": f"ftjob-{model}",
+        "kind": "fine_tune",
+        "status": "succeeded",
+        "request": {},
+        "result": {},
+        "model": model,
+    }
     with home.write() as connection:
         connection.execute(insert(job).values({**row, "version": version, "created_at": now(), "updated_at": now()}))

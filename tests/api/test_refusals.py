@@ -32,6 +32,7 @@ def test_unknown_routes_and_methods(server: Any) -> None:
     refused = server.client.put("/health")
     assert error_of(refused, 405)["code"] == "method_not_allowed"
     assert refused.headers["allow"] == "GET"
+    assert server.client.post("/v1/models/any").headers["allow"] == "DELETE, GET"
 
 
 @pytest.mark.parametrize(

@@ -68,9 +68,14 @@ def test_keys_of_objects_are_texts_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a" * 10**6, "1" * 10**6, "1 " * 10**6, "a." * 10**6, "@a." * 10**5, "+1 (1) " * 10**5]
+    "text", ["a" * 10**5, "1" * 10**5, "1 " * 10**5, "a." * 10**5, "@a." * 10**5, "+1 (1) " * 10**5]
 )
 def test_no_text_takes_for_ever(text: str) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     redact(text, "patterns")
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 1
+
+
+def test_long_texts_are_searched_to_their_end() -> None:
+    text = "my card is 4111 1111 1111 1111, call 555-123-4567. " * 2000
+    assert redact(text, "patterns") == "my card is [card], call [phone]. " * 2000

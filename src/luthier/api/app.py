@@ -54,8 +54,10 @@ def create_app(state: State) -> FastAPI:
                   lifespan=partial(_lifespan, state))  # fmt: skip
     for name in ("home", "deck", "tracer", "timeout_seconds", "cache", "once", "measures"):
         setattr(app.state, name, getattr(state, name))
-    for module in sorted(found.name for found in iter_modules(routes.__path__)):
-        app.include_router(import_module(f"{routes.__name__}.{module}").router)
+    modules = sorted(found.name for found in iter_modules(routes.__path__))
+    app.state.routers = [import_module(f"{routes.__name__}.{module}").router for module in modules]
+    for router in app.state.routers:
+        app.include_router(router)
     errors.install(app)
     app.add_middleware(limits)  # of these three the last one is the outermost
     app.add_middleware(auth, ring=Ring(state.home), local_only=state.local_only)

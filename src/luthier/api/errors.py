@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from luthier.errors import EngineLost, LuthierError, NotFound, StoreError
 from luthier.serve.refusals import BadRequest, Left, NotThere, Refusal, Unavailable
@@ -78,9 +79,17 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
         405: f"{path} does not answer {request.method}",
     }
     codes = {404: "unknown_route", 405: "method_not_allowed"}
+    headers = {"allow": ", ".join(_methods(request))} if error.status_code == 405 else error.headers
     refusal = Refusal(said.get(error.status_code, str(error.detail)), code=codes.get(error.status_code),
-                      headers=error.headers)  # fmt: skip
+                      headers=headers)  # fmt: skip
     return JSONResponse(refusal.body(), error.status_code, refusal.headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """All that the path answers, of whichever routes."""
+    routes = [route for router in request.app.state.routers for route in router.routes]
+    matching = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in matching for method in route.methods})
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:

@@ -14,7 +14,7 @@ def up(
     timeout: serve.Timeout = 600,
     as_json: AsJson = False,
 ) -> None:
-    """Put a model into service, and do the fine-tuning jobs that clients start."""
+    """Put a model into service, and do the jobs that clients start."""
     serve.run(model or default_model(), host, port, engine, redact, queue, timeout, as_json, jobs=True)
 
 
