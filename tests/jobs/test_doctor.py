@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from luthier.jobs import abilities, doctor, installed
+from luthier.jobs.answering import Answering
 from luthier.jobs.installed import Package
 from luthier.recipe import MachineFacts
 from luthier.store import Home, runs
@@ -154,3 +155,20 @@ def test_a_silent_hub_is_said_only_when_asked(home: Home, monkeypatch: pytest.Mo
     (problem,) = doctor.examine(home, network=True)["problems"]
     assert "timed out" in problem["what"]
     assert not problem["needed"]
+
+
+def test_models_answer_only_when_asked(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def measured(home: Home, names: list[str], note: doctor.Note) -> tuple[list[Answering], dict[str, str]]:
+        asked.extend(names)
+        return [Answering("smol", "torch", 1 << 30, 15.0, 60.0)], {"old@1": "its files have gone"}
+
+    monkeypatch.setattr("luthier.jobs.answering.measured", measured)
+    monkeypatch.setattr(doctor, "trainable", lambda home, machine: ([], []))
+    assert doctor.examine(home)["answering"] == []
+    assert asked == []
+    document = doctor.examine(home, measure=True)
+    assert document["answering"][0]["together_tokens_per_second"] == 60.0
+    assert {"smollm2-135m-instruct", "all-minilm-l6-v2"} <= set(asked)
+    assert any(problem["what"] == "old@1 cannot be served: its files have gone" for problem in document["problems"])

@@ -11,12 +11,16 @@ from luthier.cli.screen import bullets, emit, facts, heading, table
 Network = Annotated[bool, typer.Option("--network", help="Ask the Hugging Face hub, too.")]
 
 
-def doctor(network: Network = False, as_json: AsJson = False) -> None:
+Measure = Annotated[bool, typer.Option("--measure", help="Have each model answer, and measure how fast.")]
+
+
+def doctor(network: Network = False, measure: Measure = False, as_json: AsJson = False) -> None:
     """Show what is wrong here, and what this machine can train."""
+    from luthier.cli.progress import notes
     from luthier.jobs.doctor import examine
     from luthier.store import Home
 
-    document = examine(Home.open(), network=network)
+    document = examine(Home.open(), network=network, measure=measure, note=notes(as_json))
     emit(document, as_json, show)
     if not document["healthy"]:
         raise typer.Exit(1)
@@ -47,6 +51,7 @@ def show(document: Mapping[str, Any]) -> None:
         ]
     )
     show_models(document)
+    show_answering(document["answering"])
     show_extras(document["extras"])
     if document["unfinished"]:
         heading("Runs that are not finished; the same command takes them up again")
@@ -70,6 +75,23 @@ def show_models(document: Mapping[str, Any]) -> None:
         return
     table(["base", "what is trained", "memory", "tokens/s"], rows, right=["memory", "tokens/s"])
     facts([("", f"forecast for {document['assumed']}; `luthier check` looks at your own")], wrap=True)
+
+
+def show_answering(measured: list[Mapping[str, Any]]) -> None:
+    """What was measured; without `--measure`, how to do so."""
+    from luthier.evaluate.report.numbers import count, size
+
+    heading("What can be served here")
+    if not measured:
+        print("`luthier doctor --measure` has each model answer, and says how fast it is")
+        return
+    columns = ["model", "engine", "memory", "tokens/s", "8 at once"]
+    rows = [
+        (each["model"], each["engine"], size(each["memory_bytes"]), count(each["tokens_per_second"]),
+         count(each["together_tokens_per_second"]))
+        for each in measured
+    ]  # fmt: skip
+    table(columns, rows, right=columns[2:])
 
 
 def show_extras(extras: list[Mapping[str, Any]]) -> None:

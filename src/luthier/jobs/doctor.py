@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from luthier.errors import LuthierError
 from luthier.jobs import installed
@@ -17,6 +17,9 @@ from luthier.recipe import MachineFacts
 from luthier.store import Home, models, runs
 from luthier.store.files import held, holder
 from luthier.store.runs import RunRow
+
+if TYPE_CHECKING:
+    from luthier.jobs.answering import Answering
 
 LOW_DISK_BYTES = 2 << 30
 NO_DISK_BYTES = 256 << 20
@@ -44,13 +47,19 @@ class Lying:
     command: str
 
 
-def examine(home: Home, *, network: bool = False) -> dict[str, Any]:
-    """One document of all there is to say; `network` asks the hub, too. Writes nothing but caches."""
+def examine(
+    home: Home, *, network: bool = False, measure: bool = False, note: Note = lambda text: None
+) -> dict[str, Any]:
+    """One document of all there is to say; `network` asks the hub, too, and `measure` has each model answer.
+
+    Writes nothing but caches.
+    """
     machine = machine_facts()
     database, lying, strays = of_database(home)
     can, unknown = trainable(home, machine) if not database else ([], [])
+    answers, mute = answering(home, note) if measure and not database else ([], [])
     problems = [*of_packages(), *database, *of_blobs(home), *of_room(home, machine), *of_torch(machine), *strays,
-                *unknown, *(of_hub() if network else ())]  # fmt: skip
+                *unknown, *mute, *(of_hub() if network else ())]  # fmt: skip
     return {
         **environment(machine),
         "healthy": not any(problem.needed for problem in problems),
@@ -64,6 +73,7 @@ def examine(home: Home, *, network: bool = False) -> dict[str, Any]:
         "base_models": {name: installed.version_of(model.package) for name, model in PACKAGED.items()},
         "training": [asdict(ability) for ability in can],
         "assumed": ASSUMED,
+        "answering": [asdict(each) for each in answers],
         "unfinished": [asdict(run) for run in lying],
         "problems": [asdict(problem) for problem in sorted(problems, key=lambda problem: not problem.needed)],
     }
@@ -178,6 +188,15 @@ def trainable(home: Home, machine: MachineFacts) -> tuple[list[Ability], list[Pr
             whose = f"{used_by} stands on {name}: " if used_by else ""
             problems.append(Problem(f"{whose}{error.what}", error.mend))
     return can, problems
+
+
+def answering(home: Home, note: Note) -> tuple[list[Answering], list[Problem]]:
+    """Each base model at hand and the newest version of each name, asked; and those that cannot be."""
+    from luthier.jobs.answering import measured
+
+    newest = {version.name: version.ref for version in reversed(models.versions(home))}
+    found, refused = measured(home, [*bases(home), *newest.values()], note)
+    return found, [Problem(f"{name} cannot be served: {why}", "") for name, why in refused.items()]
 
 
 def bases(home: Home) -> dict[str, str]:
