@@ -16,6 +16,7 @@ EXTRAS = {
     "postgres": "a database for several machines",
     "s3": "blobs in an object store",
     "quick": "a faster tokenizer",
+    "lean": "an allocator with which training takes less memory",
 }
 """What each extra is for; `dev` is for those who work on Luthier."""
 

