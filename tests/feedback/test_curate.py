@@ -64,6 +64,17 @@ def test_the_same_feedback_gives_the_same_version(home, held) -> None:
     assert curated(home, held).dataset == curated(home, held).dataset
 
 
+def test_what_a_version_learnt_of_feedback_is_learnt_again(home, held, tmp_path: Path) -> None:
+    correct(home, "c1", "what does a new bridge cost?", "150 euros")
+    first = curated(home, held)
+    stored = {"path": f"dataset:{first.dataset}"}
+    recipe = Recipe.model_validate({"base_model": "any", "data": ["rows.jsonl", stored]})
+    next_held = version.write(home, prepare(recipe, tmp_path, home=home), recipe).id
+    second = curated(home, next_held)
+    assert (second.rows, second.prepared.rejects, second.prepared.notes) == (1, [], [])
+    assert second.dataset == first.dataset
+
+
 def test_what_is_left_out_is_counted(home, held) -> None:
     correct(home, "c1", "what does a new bridge cost?", "150 euros")
     receive(home, [{"trace_id": "c1", "kind": "rating", "value": "up", "rater": "ben"}])

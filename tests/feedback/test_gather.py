@@ -115,6 +115,8 @@ def test_requests_that_cannot_be_learnt_from_say_why() -> None:
     (reason,) = why(found)
     assert reason.startswith("its request cannot be learnt from")
     assert "not text" in reason
+    emptied = gather([said("correction", "3", "a", trace("c1", "[9 characters]", "[7 characters]"))], "generate", {})
+    assert why(emptied) == ["its request cannot be learnt from: its text was not kept"]
 
 
 def test_a_choice_becomes_a_pair_with_each_answer_that_was_not_chosen() -> None:

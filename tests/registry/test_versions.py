@@ -164,3 +164,30 @@ def test_lineage_leads_back_to_the_first_data(home: Home, adapter: Path) -> None
     old = tree["dataset"]["parents"][0]
     assert (tree["dataset"]["id"], old["id"]) == ("ds-new", "ds-old")
     assert old["parents"] == [{"id": "ds-lost", "missing": True, "parents": []}]
+
+
+def test_a_promotion_over_what_was_seen_is_made_once(home: Home, adapter: Path) -> None:
+    for _ in range(3):
+        register(home, adapter)
+    assert aliases.promote_over(home, "tickets@1", "production", "run 1", None)
+    assert not aliases.promote_over(home, "tickets@2", "production", "run 2", None), "1 is in service by now"
+    assert aliases.promote_over(home, "tickets@2", "production", "run 2", 1)
+    assert aliases.promote_over(home, "tickets@2", "production", "run 2", 1), "again, after a kill"
+    aliases.rollback(home, "tickets@production")
+    assert aliases.promote_over(home, "tickets@2", "production", "run 2", 1)
+    assert aliases.current(home) == {"tickets@production": 1}, "what was taken back is not promoted by a resume"
+    assert [move.version for move in aliases.history(home)] == [1, 2, 1]
+    assert not aliases.promote_over(home, "tickets@3", "production", "run 3", 2)
+
+
+def test_of_two_promotions_over_the_same_version_one_wins(home: Home, adapter: Path) -> None:
+    for _ in range(8):
+        register(home, adapter)
+    aliases.promote(home, "tickets@1", "production", "")
+
+    def promote(number: int) -> bool:
+        return aliases.promote_over(home, f"tickets@{number}", "production", f"run {number}", 1)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(promote, range(2, 9))) == 1
+    assert len(aliases.history(home)) == 2

@@ -103,6 +103,18 @@ _FILE = {
     },
 }
 FILE = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FILE}}}}
+FEEDBACK = _body(
+    ["trace_id", "kind", "value"],
+    {
+        "trace_id": {"type": "string"},
+        "kind": {"type": "string", "enum": ["rating", "correction", "choice", "label"]},
+        "value": {},
+        "index": {"type": "integer", "minimum": 0},
+        "rater": {"type": "string"},
+        "comment": {"type": "string"},
+        "id": {"type": "string"},
+    },
+)
 _ERROR = {
     "type": "object",
     "required": ["error"],

@@ -21,6 +21,7 @@ from luthier.cli import (
     check,
     clean,
     compare,
+    cycle,
     data,
     demo,
     doctor,
@@ -53,7 +54,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
     },
     "A model in service": {"up": up.up, "serve": serve.serve, "keys": keys.app, "jobs": jobs.app},
     "What there is": {"runs": runs.app, "models": models.app, "data": data.app, "methods": methods.methods},
-    "Learning from use": {"feedback": feedback.app},
+    "Learning from use": {"feedback": feedback.app, "cycle": cycle.cycle},
     "This machine": {"demo": demo.demo, "doctor": doctor.doctor, "clean": clean.clean},
 }
 

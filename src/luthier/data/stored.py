@@ -41,10 +41,11 @@ def read_stored(entry: DataEntry, home: Home) -> Source:
     named = [key for key, value in entry if (key.startswith("field_") or key == "group") and value]
     if named or entry.type not in ("auto", form):
         raise DataError(f"`{(named or ['type'])[0]}` has no effect on a dataset version", entry.path, FIXED)
+    made = ", made of feedback" if any(step["name"] == "feedback" for step in found.manifest["steps"]) else ""
     licences = found.manifest.get("licences", [])
     return Source(
-        examples=[_weighted(row, entry) for row in rows], detected=form, why=f"rows of {found.id}", columns={},
-        path=Path(STORED + found.id), sha256=found.tree_sha, rows=len(rows), split=entry.split,
+        examples=[_weighted(row, entry) for row in rows], detected=form, why=f"its {entry.split} rows{made}",
+        columns={}, path=Path(STORED + found.id), sha256=found.tree_sha, rows=len(rows), split=entry.split,
         licence=entry.licence or ", ".join(licences) or None,
     )  # fmt: skip
 

@@ -19,7 +19,7 @@ START_SECONDS = 4.0
 """Of opening the rows, loading the model, writing and registering what was learnt."""
 FORGETTING_TOKENS = 20_000
 """Tokens of the passages and questions that show what was forgotten; the base and the tuned model read them."""
-MODELS = ("base", "few_shot")
+MODELS = ("base", "few_shot", "in_service")
 """Baselines that run a language model."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,12 +11,16 @@ from luthier.data.sources.formats.messages import read_messages, read_tools
 from luthier.errors import DataError
 from luthier.store.feedback import Answered
 
+EMPTIED = re.compile(r"\[\d+ characters\]")
+"""What stands in a trace whose content is not kept."""
 Tools = tuple[Mapping[str, Any], ...] | None
 
 
 def question(trace: Answered) -> tuple[tuple[Message, ...], Tools]:
     """The messages and tools that a chat request had. Raises DataError where it had none that can be learnt from."""
     messages = read_messages(trace.request.get("messages"), "messages")
+    if any(EMPTIED.fullmatch(turn["content"] or "") for turn in messages):
+        raise DataError("its text was not kept", "messages", "Serve with traces that keep content")
     return messages, read_tools(trace.request.get("tools"), "tools")
 
 

@@ -11,11 +11,11 @@ from luthier.data import version
 from luthier.data.example import Example
 from luthier.data.pipeline import apply, steps_of
 from luthier.data.prepared import Prepared, StepCount, Task
-from luthier.data.steps.deduplicate import deduplicate
+from luthier.data.steps.deduplicate import says
 from luthier.data.steps.leakage import asked, leakage
 from luthier.data.steps.reject import Reject
 from luthier.feedback.gather import gather
-from luthier.feedback.said import Gathered, Said
+from luthier.feedback.said import SOURCE, Gathered, Said
 from luthier.recipe import Recipe
 from luthier.store import Home, feedback
 
@@ -59,6 +59,7 @@ def curate(
     recipe = Recipe.model_validate(
         {"base_model": "feedback", "data": "feedback", "curate": own.manifest["curate"] if own else {}}
     )
+    train = _own_rows(splits.get("train", [])) if own and own.manifest["task"] == task else []
     rejects: list[Reject] = []
     rows = {"train": [*gathered.rows, *kept]}
     steps = [_counted(said, gathered)]
@@ -66,10 +67,10 @@ def curate(
         steps.append(apply("labels", lambda found: _as_many(found, own.manifest["multi_label"]), rows, rejects))
     for name, step in steps_of(recipe).items():
         steps.append(apply(name, step, rows, rejects))
-    steps.append(apply("known", lambda found: _unknown(found, splits.get("train", [])), rows, rejects))
+    steps.append(apply("known", lambda found: _unknown(found, train), rows, rejects))
     steps.append(apply("leakage", lambda found: _unasked(found, splits), rows, rejects))
     notes = [f"{len(kept)} {PURGED}"] if kept else []
-    notes += _otherwise(rows["train"], splits.get("train", []))
+    notes += _otherwise(rows["train"], train)
     labels = {label for row in rows["train"] for label in (row.labels or [row.label]) if label is not None}
     several = any(row.labels is not None for row in rows["train"])
     prepared = Prepared({"train": rows["train"], "validation": [], "test": []}, rejects, [], steps, notes, task,
@@ -77,6 +78,11 @@ def curate(
     parents = list(dict.fromkeys(one for one in (held, earlier) if one))
     stored = version.write(home, prepared, recipe, parents).id if rows["train"] else None
     return Curated(stored, len(rows["train"]), gathered, prepared, parents)
+
+
+def _own_rows(train: Sequence[Example]) -> list[Example]:
+    """Train rows that were not made of feedback: what an earlier version learnt of it is to be learnt again."""
+    return [row for row in train if row.source != SOURCE]
 
 
 def _compared(said: Said) -> list[dict[str, Any]]:
@@ -117,13 +123,13 @@ def _as_many(rows: Sequence[Example], several: bool) -> tuple[list[Example], lis
 
 
 def _unknown(rows: Sequence[Example], train: Sequence[Example]) -> tuple[list[Example], list[Reject]]:
-    kept, rejects = deduplicate([*train, *rows])
-    own = {row.row_id for row in rows}
-    return [row for row in kept if row.row_id in own], [
-        Reject(reject.example, "known", reject.reason, "the same as a train row of the model")
-        for reject in rejects
-        if reject.example.row_id in own
+    known = {says(row): row.row_id for row in train}
+    rejects = [
+        Reject(row, "known", f"the same as {known[says(row)]}", "the same as a train row of the model")
+        for row in rows
+        if says(row) in known
     ]
+    return [row for row in rows if says(row) not in known], rejects
 
 
 def _unasked(rows: Sequence[Example], splits: dict[str, list[Example]]) -> tuple[list[Example], list[Reject]]:

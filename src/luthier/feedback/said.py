@@ -64,6 +64,10 @@ def most(votes: Mapping[str, Key]) -> Key | None:
     return best[0] if len(best) == 1 else None
 
 
+SOURCE = "feedback"
+"""The source of rows that are made of feedback."""
+
+
 def row_of(said: list[Said], name: str, **content: Any) -> Example:
     """An example with where it came from: the traces, who answered, and who said what when."""
     first = min(said, key=lambda one: one.trace.created_at).trace
@@ -73,7 +77,7 @@ def row_of(said: list[Said], name: str, **content: Any) -> Example:
     )  # fmt: skip
     origin = {"traces": sorted({one.trace.id for one in said}), "served": sorted({one.trace.served for one in said})}
     return Example(
-        f"feedback:{first.id}{name}", source="feedback", ratings=ratings, extra=origin,
+        f"feedback:{first.id}{name}", source=SOURCE, ratings=ratings, extra=origin,
         time=max(one.row.created_at for one in said), **content,
     )  # fmt: skip
 

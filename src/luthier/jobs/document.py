@@ -100,7 +100,7 @@ def about_part(work: Work) -> dict[str, Any]:
         "run_id": plan.run_id, "name": work.recipe.name, "task": plan.task, "data": plan.data,
         "dataset_version": plan.dataset_version, "resolved": plan.reasons, "environment": plan.environment,
         "command": plan.command, "recipe": plan.recipe, "recipe_sha256": plan.identity,
-        "privacy": plan.privacy,
+        "privacy": plan.privacy, "in_service": plan.in_service,
     }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from luthier.errors import DataError, ModelError
 from luthier.evaluate.classic import NotApplicable
 from luthier.evaluate.scorers import score
 from luthier.evaluate.scores import Scores
+from luthier.jobs.in_service import registered
 from luthier.jobs.judge import answers_of, test_rows, values
 from luthier.jobs.machine import machine_facts
 from luthier.jobs.prepare import data_facts, model_facts, renderer_of
@@ -29,7 +30,7 @@ from luthier.jobs.workspace import RunPlan, read_plan
 from luthier.models.locate import locate
 from luthier.recipe import BESIDE, PAIRED, DataEntry, Facts, Objective, Recipe
 from luthier.registry import versions
-from luthier.store import Home, runs
+from luthier.store import Home
 
 RECIPES = {".yaml", ".yml"}
 
@@ -114,10 +115,7 @@ def _tuned(model: str, home: Home) -> tuple[RunPlan, Path] | None:
         found = versions.get(home, model)
     except LookupError:
         return None
-    target = home.cache("versions") / found.adapter_sha256
-    if not (target / "adapter").exists():
-        home.blobs.get_tree(found.adapter_sha256, target / "adapter")
-    return read_plan(runs.run_folder(home, found.run_id)), target
+    return registered(home, found)
 
 
 def _work(home: Home, plan: RunPlan | None, asked: Recipe, folder: Path, found: Prepared, stages: Stages) -> Work:

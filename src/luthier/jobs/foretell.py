@@ -19,7 +19,7 @@ from luthier.recipe import HEADED, PAIRED, sharing, total_steps
 FORGETTING_TOKENS = 12_000
 """Tokens that the retention set has, about; the base and the tuned model read them."""
 SHOTS = ("few_shot",)
-MODELS = ("base", "few_shot")
+MODELS = ("base", "few_shot", "in_service")
 """Baselines that run a language model."""
 
 

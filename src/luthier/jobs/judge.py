@@ -18,6 +18,7 @@ from luthier.evaluate.majority import majority
 from luthier.evaluate.scorers import score
 from luthier.evaluate.scores import Answer, Scores
 from luthier.evaluate.solvers import generate, likelihood, shown_examples
+from luthier.jobs.in_service import IN_SERVICE, askable, in_service
 from luthier.jobs.prepare import renderer_of
 from luthier.jobs.rows import Rendering, form_of, render_split
 from luthier.jobs.workbench import Work
@@ -79,6 +80,11 @@ def answers_of(
     work: Work, name: str, tests: list[Example], progress: Callable[[int, int], None]
 ) -> list[Answer] | NotApplicable:
     """What one solver says about the test rows."""
+    if name == IN_SERVICE:
+        served = in_service(work)
+        if isinstance(served, NotApplicable):
+            return served
+        return answers_of(served, "tuned", askable(served, tests), progress)
     if work.recipe.objective.type in PAIRED:
         from luthier.jobs.judge_pairs import pair_answers
 

@@ -15,6 +15,7 @@ from luthier.data.stored import versions_of
 from luthier.engine.place import launched, number
 from luthier.errors import TrainingError
 from luthier.jobs import processes
+from luthier.jobs.in_service import standing
 from luthier.jobs.machine import environment
 from luthier.jobs.prepare import Ready, data_part, get_ready
 from luthier.jobs.reporting import Reporter, Silent, Stages
@@ -49,12 +50,13 @@ def run(
         ready = get_ready(recipe_path, overrides, home, stages.note)
         for text in ready.data.notes:
             stages.note(text)
+        rival = standing(home, ready.recipe, ready.files.sha256)
         data = version.write(home, ready.data, ready.recipe, parents=versions_of(home, ready.source))
         row = None if fresh else runs.find_unfinished(home, identity(ready, data.id, only_fit))
-        row = row or _create(home, ready, data.id, _command(recipe_path, overrides, only_fit), only_fit)
+        row = row or _create(home, ready, data.id, command_of(recipe_path, overrides, only_fit), only_fit)
         reporter.event("note", f"run {row.id}", {"run_id": row.id})
         if not (runs.run_folder(home, row.id) / PLAN).exists():
-            plan = plan_of(ready, row.id, row.recipe_sha256, row.command, data.id, only_fit)
+            plan = plan_of(ready, row.id, row.recipe_sha256, row.command, data.id, only_fit, rival)
             write_plan(runs.run_folder(home, row.id), plan)
     with Lock(runs.lock_path(home, row.id)) as lock:
         code = processes.work(home, row.id, reporter, lock, int(ready.recipe.machine.num_processes))
@@ -72,8 +74,10 @@ def _create(home: Home, ready: Ready, dataset: str, command: str, only_fit: bool
     return runs.create(home, name=str(recipe.name), recipe=recipe.to_plain(), recipe_sha256=key, command=command)
 
 
-def plan_of(ready: Ready, run_id: str, key: str, command: str, dataset: str, only_fit: bool) -> RunPlan:
-    """What the working process of a run must know; `key` is its identity."""
+def plan_of(
+    ready: Ready, run_id: str, key: str, command: str, dataset: str, only_fit: bool, rival: str | None = None
+) -> RunPlan:  # fmt: skip
+    """What the working process of a run must know; `key` is its identity, `rival` the version in service."""
     recipe, part = ready.recipe, data_part(ready, dataset)
     return RunPlan(
         run_id=run_id, recipe=recipe.to_plain(), source=ready.source.to_plain(),
@@ -82,7 +86,7 @@ def plan_of(ready: Ready, run_id: str, key: str, command: str, dataset: str, onl
         multi_label=ready.data.multi_label, task=task_of(recipe), data=part, warnings=warnings(ready, part),
         forecast=asdict(ready.forecast) | ({"job_seconds": None} if only_fit else {}),
         environment=environment(ready.facts.machine), command=command,
-        only_fit=only_fit, privacy=asdict(ready.privacy) if ready.privacy else None,
+        only_fit=only_fit, privacy=asdict(ready.privacy) if ready.privacy else None, in_service=rival,
     )  # fmt: skip
 
 
@@ -101,7 +105,8 @@ def task_of(recipe: recipes.Recipe) -> str:
     return tasks.get(recipe.objective.type, "generate")
 
 
-def _command(recipe_path: Path, overrides: Sequence[str], only_fit: bool) -> str:
+def command_of(recipe_path: Path, overrides: Sequence[str] = (), only_fit: bool = False) -> str:
+    """The command line that does a recipe, and goes on with it."""
     verb = "train" if only_fit else "run"
     return shlex.join(["luthier", verb, str(recipe_path), *(part for text in overrides for part in ("--set", text))])
 

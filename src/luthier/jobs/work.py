@@ -14,6 +14,7 @@ from luthier.evaluate.report import write_report
 from luthier.jobs import document as parts
 from luthier.jobs.fit import fit
 from luthier.jobs.hardest import hardest
+from luthier.jobs.in_service import IN_SERVICE, outdated
 from luthier.jobs.judge import judge
 from luthier.jobs.prepare import renderer_of
 from luthier.jobs.probe import chosen
@@ -152,7 +153,10 @@ def _register(work: Work, done: dict[str, Any]) -> None:
     done["lineage"]["adapter_sha256"] = model.adapter_sha256
     alias = work.recipe.ship.alias
     if done.get("verdict") == "ship" and alias:
-        aliases.promote_once(work.home, model.ref, alias, f"run {work.plan.run_id}: the gate says ship")
+        reason = f"run {work.plan.run_id}: the gate says ship"
+        if not _promote(work, model.ref, alias, reason):
+            done |= outdated(model.name, alias, work.plan.in_service)
+            return
         done["alias"] = alias
         done["next"] = [
             *done["next"],
@@ -162,6 +166,15 @@ def _register(work: Work, done: dict[str, Any]) -> None:
                 * bool(done["hardest"])
             ),
         ]
+
+
+def _promote(work: Work, ref: str, alias: str, reason: str) -> bool:
+    """Move the alias, once; False where it was moved since the run was compared with what it pointed at."""
+    before = work.plan.in_service
+    if IN_SERVICE in work.recipe.evaluate.baselines:
+        return aliases.promote_over(work.home, ref, alias, reason, int(before.split("@")[1]) if before else None)
+    aliases.promote_once(work.home, ref, alias, reason)
+    return True
 
 
 def _finish(work: Work, done: dict[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,8 @@ class RunPlan:
     warnings: list[str] = field(default_factory=list)
     privacy: dict[str, Any] | None = None
     """What was promised about the training rows (`engine.accountant.Guarantee`)."""
+    in_service: str | None = None
+    """The version that the alias pointed at when the run was planned, where it is compared with that."""
 
     @property
     def settings(self) -> Recipe:

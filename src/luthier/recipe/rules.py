@@ -260,6 +260,8 @@ def _evaluation(recipe: Recipe) -> Iterator[Fault]:
         yield _no_effect(("ship", "margin"), "`ship.require: not_worse`")
     if "few_shot" not in recipe.evaluate.baselines and "shots" in _changed(recipe.evaluate):
         yield _no_effect(("evaluate", "shots"), "`few_shot` among `evaluate.baselines`")
+    if "in_service" in recipe.evaluate.baselines and recipe.ship.alias is None:
+        yield _no_effect(("evaluate", "baselines"), "`ship.alias`, which says what is in service")
     if not recipe.evaluate.forgetting and "forgetting_margin" in _changed(recipe.evaluate):
         yield _no_effect(("evaluate", "forgetting_margin"), "`evaluate.forgetting: true`")
     if (recipe.ship.alias or "").isdigit():

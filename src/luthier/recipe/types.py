@@ -186,10 +186,11 @@ class Evaluate(Part):
 
     metrics: Auto | Annotated[tuple[Metric, ...], Field(min_length=1)] = "auto"
     """The first one decides the verdict."""
-    baselines: tuple[Literal["base", "few_shot", "classic", "majority"], ...] = (
+    baselines: tuple[Literal["base", "few_shot", "classic", "majority", "in_service"], ...] = (
         "base", "few_shot", "classic", "majority",
     )  # fmt: skip
-    """What the tuned model must beat; those that do not apply to the task are named in the report."""
+    """What the tuned model must beat; those that do not apply to the task are named in the report. `in_service`: the
+    version that `ship.alias` points at."""
     shots: Positive = 4
     """Examples shown by `few_shot`: the most similar training rows of each test row."""
     constrain: Literal["none", "labels", "json"] = "none"

@@ -71,6 +71,10 @@ def _instead(baseline: str) -> list[str]:
             "Nothing was learnt but how often each answer occurs, or of pairs, how long the better ones are: look for "
             "wrong labels, or for better questions."
         ]
+    if baseline == "in_service":
+        return [
+            "The version in service stays; more corrections, or rows like those it gets wrong, may make a difference."
+        ]
     return []
 
 

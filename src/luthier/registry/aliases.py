@@ -35,6 +35,37 @@ def promote_once(home: Home, ref: str, alias: str, reason: str) -> Move:
     return promote(home, ref, alias, reason)
 
 
+def promote_over(home: Home, ref: str, alias: str, reason: str, before: int | None) -> bool:
+    """As `promote_once`, where `alias` still points at the version `before` (None: at nothing).
+
+    False where it was moved meanwhile: then nothing is done.
+    """
+    version = get(home, ref)
+
+    def choose(moves: Sequence[Move]) -> int:
+        if any(move.kind == "promote" and move.version == version.version for move in moves):
+            raise _Made
+        if (moves[-1].version if moves else None) != before:
+            raise _Moved
+        return version.version
+
+    try:
+        models.move(home, version.name, alias, choose, kind="promote", reason=reason)
+    except _Made:
+        return True
+    except _Moved:
+        return False
+    return True
+
+
+class _Made(Exception):
+    """The move was made before."""
+
+
+class _Moved(Exception):
+    """The alias points elsewhere than it did."""
+
+
 def rollback(home: Home, alias: str, reason: str = "") -> Move:
     """Let `tickets@production`, or `production` if one model alone has it, point at the version before.
 

@@ -19,6 +19,7 @@ SOLVERS = {
     "few_shot": "few-shot prompting",
     "classic": "classic model",
     "majority": "most frequent answer",
+    "in_service": "version that was in service",
     "tuned": "**this model**",
 }
 

@@ -14,7 +14,7 @@ from luthier.registry.numbers import change, interval, level, number
 Deltas = Mapping[str, Mapping[str, Any]]
 NAMES = {
     "base": "the base model", "few_shot": "few-shot prompting", "classic": "the classic model",
-    "majority": "the most frequent answer",
+    "majority": "the most frequent answer", "in_service": "the version in service",
 }  # fmt: skip
 
 

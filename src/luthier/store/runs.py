@@ -144,6 +144,14 @@ def find_unfinished(home: Home, recipe_sha256: str) -> RunRow | None:
     return next(free, None)
 
 
+def find_succeeded(home: Home, command: str) -> RunRow | None:
+    """The newest run that this command started and that has succeeded, or None."""
+    query = _newest_first().where(run_table.c.command == command, run_table.c.status == "succeeded")
+    with home.read() as connection:
+        row = connection.execute(query.limit(1)).first()
+    return None if row is None else _run(row)
+
+
 def set_status(home: Home, run_id: str, status: Status) -> None:
     """Raises StoreError where the state machine has no such step, NotFound if there is no such run."""
     with home.write() as connection:

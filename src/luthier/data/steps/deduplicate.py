@@ -15,14 +15,14 @@ def deduplicate(examples: Sequence[Example]) -> tuple[list[Example], list[Reject
     kept: dict[str, Example] = {}
     rejects = []
     for example in examples:
-        first = kept.setdefault(_said(example), example)
+        first = kept.setdefault(says(example), example)
         if first is not example:
             reason = f"duplicate of {first.row_id}"
             rejects.append(Reject(example, STEP, reason, "duplicate of another row"))
     return list(kept.values()), rejects
 
 
-def _said(example: Example) -> str:
+def says(example: Example) -> str:
     """Equal for equal content: a prompt with its completion says the same as a conversation of the two."""
     if example.messages is None and example.completion is not None:
         turns = {"role": "user", "content": example.prompt}, {"role": "assistant", "content": example.completion}

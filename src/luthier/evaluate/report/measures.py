@@ -13,6 +13,7 @@ SOLVERS = {
     "few_shot": ("Few-shot prompting", "few-shot prompting"),
     "classic": ("Classic model", "a classic model"),
     "majority": ("Most frequent answer", "the most frequent answer"),
+    "in_service": ("Version in service", "the version in service"),
     "tuned": ("Tuned model", "the tuned model"),
 }
 

@@ -76,6 +76,7 @@ def _head(document: Document) -> dict[str, Any]:
         ),
         ("Task", document.get("task")),
         ("Dataset", document.get("dataset_version")),
+        ("In service before", document.get("in_service")),
         ("Held-out items", count(part(document, "data", "splits").get("test"))),
         ("Wall-clock time", duration(document.get("wall_seconds"))),
     ]
