@@ -108,10 +108,10 @@ class Memory:
 
     def join(self, other: Memory, rows: Sequence[int]) -> None:
         """Let these rows of another memory in, after those that are here."""
+        self.places = self.places_for(len(rows))
         here, lengths = len(self.lengths), other.lengths[torch.tensor(rows, device=self.lengths.device)]
         self.lengths = torch.cat([self.lengths, lengths])
         self.adapters = [*self.adapters, *(other.adapters[row] for row in rows)]
-        self.places = self.places_for(len(rows))
         found = list(zip(range(here, len(self.lengths)), rows, lengths.tolist(), strict=True))
         for store, theirs in ((self.keys, other.keys), (self.values, other.values)):
             for layer, states in theirs.items():

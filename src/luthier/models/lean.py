@@ -55,6 +55,8 @@ class LeanGate:
     def __call__(self, x: Tensor) -> Tensor:
         layer = self.layer
         gate, up = layer.gate_proj(x), layer.up_proj(x)
+        if not torch.is_grad_enabled():
+            return layer.down_proj(_gated(gate, up))
         return layer.down_proj(mark(_Gate.apply(gate, up), _gated, gate.detach(), up.detach()))
 
 
