@@ -198,7 +198,7 @@ def test_nothing_is_lost_while_the_real_process_is_killed(tiny_llama: Path, refe
         remote = await Remote.open({"engine": "torch", "base": str(tiny_llama)})
         answers = asyncio.gather(*(remote.complete(replace(one, id="x")) for one in asks(rows, 200)))
         kills = 0
-        while kills < 4 and not answers.done():
+        while kills < 2 and not answers.done():
             await asyncio.sleep(0.15)
             child = remote._child()
             if child is not None and child.alive and remote.restarts == kills:
@@ -210,4 +210,4 @@ def test_nothing_is_lost_while_the_real_process_is_killed(tiny_llama: Path, refe
 
     found, restarts = asyncio.run(body())
     assert found == [reference.greedy(row, longest=200) for row in rows]
-    assert restarts >= 2
+    assert restarts == 2
