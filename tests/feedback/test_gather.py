@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from luthier.errors import DataError
-from luthier.feedback.gather import NO_OTHER, OTHER, PENDING, RATED, REJECTED, gather
+from luthier.feedback.gather import CUT, NO_OTHER, OTHER, PENDING, RATED, REJECTED, gather
 from luthier.feedback.pairs import GONE, OTHER_QUESTION, SAME
 from luthier.feedback.parse import parse
 from luthier.feedback.said import CHANGED, DISAGREE, OUTVOTED, Gathered, Said
@@ -20,7 +20,10 @@ NUMBERS = count()
 
 def trace(name: str = "c1", asked: Any = "how much?", *answers: str, served: str = "bridges@1") -> Answered:
     messages = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
-    choices = [{"index": i, "message": {"role": "assistant", "content": text}} for i, text in enumerate(answers)]
+    choices = [
+        {"index": i, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        for i, text in enumerate(answers)
+    ]
     request = {"messages": messages}
     return Answered(name, f"2026-01-01T{name}", "chat.completions", served, None, request, {"choices": choices}, 200)
 
@@ -91,6 +94,13 @@ def test_answers_that_are_rated_high_are_learnt_where_that_is_asked_for() -> Non
     assert answers(found) == ["5 euros"]
     assert found.rows[0].row_id == "feedback:c1#1"
     assert why(found) == [NOT_CORRECTED]
+
+
+def test_an_answer_that_was_cut_off_is_not_learnt_however_it_is_rated() -> None:
+    cut = trace("c1", "how much?", "about 3 eu")
+    cut.answer["choices"][0]["finish_reason"] = "length"
+    assert why(gather([said("rating", "up", "a", cut)], "generate", {}, accept_rated=True)) == [CUT]
+    assert answers(gather([said("correction", "3 euros", "a", cut)], "generate", {})) == ["3 euros"]
 
 
 def test_the_same_answer_to_the_same_question_is_judged_as_one() -> None:

@@ -19,13 +19,15 @@ Trace = Annotated[
 ]
 
 
-def text_option(name: str, help: str) -> Any:
-    return Annotated[str | None, typer.Option(name, help=help, show_default=False)]
+def option(name: str, help: str) -> Any:
+    return typer.Option(name, help=help, show_default=False)
 
 
 def show_all(
-    trace: text_option("--trace", "Only what was said of this completion.") = None,
-    kind: text_option("--kind", "Only ratings, corrections, choices or labels: rating, correction …") = None,
+    trace: Annotated[str | None, option("--trace", "Only what was said of this completion.")] = None,
+    kind: Annotated[
+        str | None, option("--kind", "Only ratings, corrections, choices or labels: rating, correction …")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most this many, the newest.")] = 20,
     as_json: AsJson = False,
 ) -> None:
@@ -72,12 +74,12 @@ def named(answer: Mapping[str, Any]) -> str:
 
 def add(
     trace: Trace = None,
-    rating: text_option("--rating", "up, down, or 1 to 5.") = None,
-    correction: text_option("--correction", "What should have been said.") = None,
-    label: text_option("--label", "What the text should be labelled.") = None,
+    rating: Annotated[str | None, option("--rating", "up, down, or 1 to 5.")] = None,
+    correction: Annotated[str | None, option("--correction", "What should have been said.")] = None,
+    label: Annotated[str | None, option("--label", "What the text should be labelled.")] = None,
     index: Annotated[int, typer.Option("--index", min=0, help="Which of the completion's choices.")] = 0,
-    rater: text_option("--rater", "Who says so.") = None,
-    comment: text_option("--comment", "Why.") = None,
+    rater: Annotated[str | None, option("--rater", "Who says so.")] = None,
+    comment: Annotated[str | None, option("--comment", "Why.")] = None,
     file: Annotated[
         Path | None,
         typer.Option("--file", help="JSON Lines, one piece of feedback each, as /v1/feedback takes it."),
@@ -115,16 +117,13 @@ AcceptRated = Annotated[bool, typer.Option("--accept-rated", help="Learn answers
 
 
 def ids(name: str, help: str) -> Any:
-    return Annotated[
-        list[str],
-        typer.Option(name, metavar="ID", help=f"{help} May be repeated.", default_factory=list, show_default=False),
-    ]
+    return typer.Option(name, metavar="ID", help=f"{help} May be repeated.", default_factory=list, show_default=False)
 
 
 def review(
     model: Model,
-    accept: ids("--accept", "Accept this feedback."),
-    reject: ids("--reject", "Never learn from this feedback."),
+    accept: Annotated[list[str], ids("--accept", "Accept this feedback.")],
+    reject: Annotated[list[str], ids("--reject", "Never learn from this feedback.")],
     as_json: AsJson = False,
 ) -> None:
     """Show what nobody has looked at yet, or accept and reject it."""

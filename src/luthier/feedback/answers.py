@@ -35,6 +35,12 @@ def answer(trace: Answered, index: int) -> Message:
     return read_messages([message], "answer")[0]
 
 
+def ended(trace: Answered, index: int) -> bool:
+    """Whether the model ended this choice by itself, and was not cut off."""
+    choices = (trace.answer or {}).get("choices") or []
+    return any(one.get("index") == index and one.get("finish_reason") in ("stop", "tool_calls") for one in choices)
+
+
 def asked_text(trace: Answered) -> str:
     """The text that was to be labelled: the input of an embedding, or what the user said last. Raises DataError."""
     given = trace.request.get("input")

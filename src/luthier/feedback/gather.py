@@ -7,7 +7,7 @@ from typing import Literal
 
 from luthier.data.prepared import Task
 from luthier.errors import DataError
-from luthier.feedback.answers import asked_text
+from luthier.feedback.answers import asked_text, ended
 from luthier.feedback.pairs import Traces, pairs
 from luthier.feedback.said import Gathered, Said, lost, most, newest, row_of
 from luthier.feedback.settle import JUDGING, Settled, canonical, settle, unreadable
@@ -22,6 +22,7 @@ OTHER = {
     "choice": "a choice is learnt by `dpo` or `reward`", "label": "a label is learnt by `classify`",
 }  # fmt: skip
 RATED = "rated high, which is learnt only where that is asked for"
+CUT = "rated high, but cut off before its end"
 NO_OTHER = "rated high, which prefers it to no other answer"
 REJECTED, PENDING = "rejected in review", "not reviewed yet"
 
@@ -50,9 +51,9 @@ def gather(
     if task == "generate":
         _answers(settled, accept_rated, gathered)
         return gathered
-    for one in settled:
-        if not one.corrected:
-            gathered.leave(one.said, NO_OTHER)
+    for judged in settled:
+        if not judged.corrected:
+            gathered.leave(judged.said, NO_OTHER)
     pairs([one for one in fitting if one.row.kind == "choice"], [one for one in settled if one.corrected], traces,
           gathered)  # fmt: skip
     return gathered
@@ -72,6 +73,9 @@ def _answers(settled: Sequence[Settled], accept_rated: bool, gathered: Gathered)
     for one in settled:
         if not (one.corrected or accept_rated):
             gathered.leave(one.said, RATED)
+            continue
+        if not one.corrected and not all(ended(said.trace, said.row.value["index"]) for said in one.said):
+            gathered.leave(one.said, CUT)
             continue
         name = f"#{one.index}" if one.index else ""
         row = row_of(one.said, name, messages=(*one.question, one.right), tools=one.tools)

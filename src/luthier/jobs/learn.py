@@ -18,7 +18,7 @@ from luthier.feedback.receive import receive
 from luthier.feedback.said import Said
 from luthier.registry import versions
 from luthier.store import Home, feedback
-from luthier.store.feedback import Answered, Feedback
+from luthier.store.feedback import Answered, Feedback, Review
 from luthier.store.models import ModelVersion
 
 
@@ -90,7 +90,8 @@ def decide(home: Home, accept: Sequence[str], reject: Sequence[str]) -> dict[str
     both = sorted(set(accept) & set(reject))
     if both:
         raise DataError(f"{both[0]} is accepted and rejected at once", "feedback review", "Name it once")
-    feedback.set_review(home, dict.fromkeys(accept, "accepted") | dict.fromkeys(reject, "rejected"))
+    decisions: dict[str, Review] = dict.fromkeys(accept, "accepted")
+    feedback.set_review(home, decisions | dict.fromkeys(reject, "rejected"))
     return {"accepted": list(accept), "rejected": list(reject)}
 
 

@@ -82,7 +82,7 @@ def _add(connection: Connection, new: New) -> Feedback:
             raise StoreError(f"there is other feedback with the id {new.id!r}", "id", "Give each its own id")
         changed = values | {"created_at": now(), "review": None}
         connection.execute(update(table).where(table.c.id == new.id).values(changed))
-    return Feedback(*connection.execute(_rows().where(table.c.id == new.id)).one())
+    return Feedback(*tuple(connection.execute(_rows().where(table.c.id == new.id)).one()))
 
 
 def get(home: Home, feedback_id: str) -> Feedback:
@@ -133,7 +133,9 @@ def of_models(home: Home, name: str, also: Iterable[str] = ()) -> builtins.list[
     query = select(*columns).join(trace_table, table.c.trace_id == trace_table.c.id).where(wanted)
     width = len(fields(Feedback))
     with home.read() as connection:
-        rows = [tuple(row) for row in connection.execute(query.order_by(table.c.created_at, table.c.id))]
+        rows: builtins.list[tuple[Any, ...]] = [
+            tuple(row) for row in connection.execute(query.order_by(table.c.created_at, table.c.id))
+        ]
     return [(Feedback(*row[:width]), Answered(*row[width:])) for row in rows]
 
 
