@@ -20,7 +20,7 @@ from typing import Literal
 from luthier.errors import NotFound, StoreError
 from luthier.store import uploads
 from luthier.store.clock import now
-from luthier.store.files import CHUNK_BYTES, Lock, read_json, replacing, write_json
+from luthier.store.files import CHUNK_BYTES, Lock, disk_errors, read_json, replacing, write_json
 from luthier.store.home import Home
 
 ABOUT = "upload.json"
@@ -76,7 +76,8 @@ def add_part(home: Home, upload_id: str, content: Path) -> str:
         there = sum(path.stat().st_size for path in folder.glob("part_*"))
         if there + content.stat().st_size > upload.bytes:
             raise WrongParts(f"the parts have more than the {upload.bytes} bytes that were announced", upload_id)
-        content.rename(folder / part)
+        with disk_errors(folder):
+            shutil.move(content, folder / part)
     return part
 
 
