@@ -240,7 +240,7 @@ def test_a_job_is_paused_resumed_and_cancelled_while_it_trains(home: Home, serve
 
 @pytest.mark.slow
 def test_a_server_that_stops_leaves_its_job_to_the_next(home: Home, servers: Servers, tiny_llama: Path) -> None:
-    job = ask(home, tiny_llama, hyperparameters={"n_epochs": 50, "batch_size": 1})
+    job = ask(home, tiny_llama, hyperparameters={"n_epochs": 15, "batch_size": 1})
     servers.start()
     wait_for(lambda: steps(home, job))
     servers.stop()
