@@ -20,9 +20,11 @@ from luthier.registry import versions
 from luthier.store import Home, job_events, jobs, models, runs, uploads
 from luthier.store.jobs import Job
 
+pytestmark = pytest.mark.timeout(1200)
 HERE = Path(__file__).parent
-PATIENCE_SECONDS = 120
-ENDED_SECONDS = 10
+PATIENCE_SECONDS = 600
+"""Jobs give way to everything else that a machine does."""
+ENDED_SECONDS = 20
 """How long what a killed server has started may live on."""
 
 
@@ -53,7 +55,7 @@ class Servers:
             if server.poll() is None:
                 assert server.stdin is not None
                 server.stdin.close()
-                server.wait(60)
+                server.wait(PATIENCE_SECONDS)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from luthier.store.jobs import Job, Note, WrongState
 
 LOOK_SECONDS = 0.5
 """How often it is looked whether somebody wants the job cancelled or paused."""
-NICENESS = 10
+NICENESS = 5
 """Answers to chats come first."""
 
 
