@@ -18,6 +18,7 @@ import typer
 from typer.main import get_command
 
 from luthier.cli import (
+    chat,
     check,
     clean,
     compare,
@@ -52,7 +53,13 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "evaluate": evaluate.evaluate,
         "compare": compare.compare,
     },
-    "A model in service": {"up": up.up, "serve": serve.serve, "keys": keys.app, "jobs": jobs.app},
+    "A model in service": {
+        "up": up.up,
+        "serve": serve.serve,
+        "chat": chat.chat,
+        "keys": keys.app,
+        "jobs": jobs.app,
+    },
     "What there is": {"runs": runs.app, "models": models.app, "data": data.app, "methods": methods.methods},
     "Learning from use": {"feedback": feedback.app, "cycle": cycle.cycle},
     "This machine": {"demo": demo.demo, "doctor": doctor.doctor, "clean": clean.clean},

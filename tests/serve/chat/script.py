@@ -79,8 +79,8 @@ class Script:
                 await asyncio.sleep(0)
                 self.handed_out += 1
                 yield Piece((token,))
-            ended = True
             yield Piece((), self.finish, self.error)
+            ended = True
         finally:
             if not ended:
                 self.cancelled.append(ask.id)

@@ -78,7 +78,7 @@ async def _deltas(model: Model, request: ChatRequest, ask: Ask, writer: Writer) 
     async with aclosing(model.engine.stream(ask)) as pieces:
         async for piece in pieces:
             yield _written(request, writer, piece)
-            if writer.done:
+            if writer.done and piece.finish is None:
                 return
 
 
