@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.data.render import Renderer
+from luthier.errors import EngineLost
 from luthier.serve.engines.engine import Ask, Piece, Token
 
 HELLO = {"role": "user", "content": "Hello?"}
@@ -50,12 +51,13 @@ class Script:
     """Plays one list of token ids an answer, the same for each unless there are several, a token a piece.
 
     `asks` is what was asked for; `handed_out` how many tokens have left, and `cancelled` the ids of answers that
-    were closed before their end.
+    were closed before their end. The first `deaths` streams break off after a token.
     """
 
     answers: Sequence[Sequence[int]]
     finish: str = "stop"
     error: str = ""
+    deaths: int = 0
     asks: list[Ask] = field(default_factory=list)
     handed_out: int = 0
     cancelled: list[str] = field(default_factory=list)
@@ -79,6 +81,9 @@ class Script:
                 await asyncio.sleep(0)
                 self.handed_out += 1
                 yield Piece((token,))
+                if self.deaths:
+                    self.deaths -= 1
+                    raise EngineLost("the process died")
             yield Piece((), self.finish, self.error)
             ended = True
         finally:

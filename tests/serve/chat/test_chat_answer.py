@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from script import PRICE, Served, body, served
 
+from luthier.errors import EngineLost
 from luthier.serve.chat import answer, cache_key, parse, stream
 from luthier.serve.refusals import BadRequest, TooLong, Unanswered
 
@@ -196,6 +197,16 @@ def test_an_engine_that_fails_is_an_error(tiny_llama: Path, streamed: bool) -> N
         ask(model)
     with pytest.raises(BadRequest, match="out of memory"):
         ask(model, response_format={"type": "json_object"})
+
+
+def test_an_answer_outlives_its_engine_where_none_of_it_was_told(tiny_llama: Path) -> None:
+    model = served(tiny_llama, "one two three", deaths=2)
+    found = whole(model, stop="three")
+    assert found["choices"][0]["message"]["content"] == "one two "
+    assert found["usage"]["completion_tokens"] <= len(model.engine.answers[0])
+    for many, ask in ((1, chunks), (3, whole)):
+        with pytest.raises(EngineLost):
+            ask(served(tiny_llama, "one two three", deaths=many), stop="three")
 
 
 def test_a_schema_is_handed_to_the_engine(tiny_llama: Path) -> None:

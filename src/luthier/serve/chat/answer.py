@@ -6,11 +6,12 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from luthier.serve.chat.calls import Call
+from luthier.errors import EngineLost
+from luthier.serve.chat.calls import Call, CallForm
 from luthier.serve.chat.merge import all_of, merged
 from luthier.serve.chat.prepare import Prepared, prepare
 from luthier.serve.chat.request import ChatRequest
@@ -21,6 +22,8 @@ from luthier.serve.refusals import BadRequest
 if TYPE_CHECKING:
     from luthier.serve.model import Model
 
+LIVES = 3
+"""How often an answer that is read as it comes is begun."""
 CALL_ID_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -28,15 +31,12 @@ async def answer(model: Model, request: ChatRequest) -> dict[str, Any]:
     """The `chat.completion`. Raises BadRequest, Unanswered, or what the engine raises."""
     id = new_id()
     prepared = await asyncio.to_thread(prepare, model, request, id)
-    writers = [Writer(model.renderer, request, prepared.form) for _ in prepared.asks]
-    pairs = zip(prepared.asks, writers, strict=True)
-    deltas = await all_of(_whole(model, request, ask, writer) for ask, writer in pairs)
-    choices = [_choice(i, request, delta) for i, delta in enumerate(deltas)]
+    found = await all_of(_whole(model, request, prepared.form, ask) for ask in prepared.asks)
     more = {"metadata": dict(request.metadata)} if request.metadata else {}
     return {
         **_head(id, "chat.completion", model),
-        "choices": choices,
-        "usage": _usage(prepared, writers),
+        "choices": [_choice(i, request, delta) for i, (delta, _) in enumerate(found)],
+        "usage": _usage(prepared, (tokens for _, tokens in found)),
         **more,
     }
 
@@ -60,7 +60,7 @@ async def stream(model: Model, request: ChatRequest) -> AsyncGenerator[dict[str,
                 yield head | {"choices": [choice]}
             called[index] += len(delta.calls)
     if request.include_usage:
-        yield head | {"choices": [], "usage": _usage(prepared, writers)}
+        yield head | {"choices": [], "usage": _usage(prepared, (writer.tokens for writer in writers))}
 
 
 def new_id() -> str:
@@ -82,16 +82,30 @@ async def _deltas(model: Model, request: ChatRequest, ask: Ask, writer: Writer) 
                 return
 
 
-async def _whole(model: Model, request: ChatRequest, ask: Ask, writer: Writer) -> Delta:
-    """All of an answer as one delta."""
-    if not request.stop and request.parallel_calls:
-        done = await model.engine.complete(ask)
-        return _written(request, writer, Piece(done.tokens, done.finish, done.error))
-    async with aclosing(_deltas(model, request, ask, writer)) as deltas:
-        parts = [delta async for delta in deltas]
-    text = "".join(part.text for part in parts)
+async def _whole(model: Model, request: ChatRequest, form: CallForm | None, ask: Ask) -> tuple[Delta, int]:
+    """All of an answer as one delta, and its tokens. Asked again where the process of the engine dies over it.
+
+    Where the text may say that the answer ends, it is read as it comes.
+    """
+    lives = LIVES
+    while True:
+        writer = Writer(model.renderer, request, form)
+        if not request.stop and request.parallel_calls:
+            done = await model.engine.complete(ask)
+            return _written(request, writer, Piece(done.tokens, done.finish, done.error)), writer.tokens
+        try:
+            async with aclosing(_deltas(model, request, ask, writer)) as deltas:
+                return _joined([delta async for delta in deltas]), writer.tokens
+        except EngineLost:
+            lives -= 1
+            if not lives:
+                raise
+
+
+def _joined(parts: Sequence[Delta]) -> Delta:
     calls = tuple(call for part in parts for call in part.calls)
-    return Delta(text, calls, tuple(entry for part in parts for entry in part.logprobs), parts[-1].finish)
+    entries = tuple(entry for part in parts for entry in part.logprobs)
+    return Delta("".join(part.text for part in parts), calls, entries, parts[-1].finish)
 
 
 def _written(request: ChatRequest, writer: Writer, piece: Piece) -> Delta:
@@ -143,6 +157,6 @@ def _call(call: Call) -> dict[str, Any]:
     return {"id": id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
 
 
-def _usage(prepared: Prepared, writers: Iterable[Writer]) -> dict[str, int]:
-    prompt, written = len(prepared.prompt), sum(writer.tokens for writer in writers)
+def _usage(prepared: Prepared, tokens: Iterable[int]) -> dict[str, int]:
+    prompt, written = len(prepared.prompt), sum(tokens)
     return {"prompt_tokens": prompt, "completion_tokens": written, "total_tokens": prompt + written}
