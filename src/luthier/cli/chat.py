@@ -30,11 +30,13 @@ def chat(
     prompt: Annotated[
         str | None, typer.Option("--prompt", help="Ask this one thing, and leave.", show_default=False)
     ] = None,
-    temperature: Annotated[float, typer.Option("--temperature", min=0, max=2)] = 0.7,
-    max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, show_default=False)] = None,
+    temperature: Annotated[float, typer.Option("--temperature", min=0, max=2, help="0 is the likeliest answer.")] = 0.7,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", min=1, help="The most an answer may have.", show_default=False)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Talk to a model: through the server on this machine, or opened here where there is none."""
+    """Talk to a model, through a server or opened here."""
     if as_json and prompt is None:
         raise LuthierError("--json is for one answer", mend="Give the question: --prompt TEXT")
     with answering(model, url) as (name, ask):
