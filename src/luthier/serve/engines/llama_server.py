@@ -1,0 +1,143 @@
+"""llama.cpp's server inside this process (xllamacpp): a base from a GGUF file, LoRA adapters on it, and slots.
+
+A slot keeps the keys and values of what it has read last. What is asked of it is a few tokens at a time, as whole
+answers: streamed ones leave out ids that are parts of a character, and cannot be stopped while a prompt is read.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from luthier.errors import MissingExtra, ModelError
+from luthier.serve.engines.engine import Token
+
+READ_TOKENS = 512
+"""Of prompts at a time, between two tokens of the answers under way."""
+SURE = 1e6
+"""A bias that decides."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Some more tokens after `ids`, in `slot`, under adapter number `adapter` or none.
+
+    `keep`: whether the slot may use what it remembers. `top`: how many alternatives of each token are wanted beside
+    its log-probability; None for neither.
+    """
+
+    slot: int
+    ids: Sequence[int]
+    count: int
+    adapter: int | None = None
+    keep: bool = True
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    bias: Mapping[int, float | bool] = field(default_factory=dict)
+    top: int | None = None
+
+
+class LlamaServer:
+    """Raises ModelError where llama.cpp cannot load these files, MissingExtra where it is not installed."""
+
+    def __init__(self, model: Path, adapters: Sequence[Path], slots: int, context: int, end: int, size: int) -> None:
+        """`context`: tokens of each slot. `end`: the id of a token without text; `size`: tokens of the vocabulary."""
+        try:
+            import xllamacpp
+        except ImportError as error:
+            raise MissingExtra("xllamacpp is not installed", mend="Install luthier[serve]") from error
+        self.adapters, self.end, self.size = len(adapters), end, size
+        place = tempfile.mkdtemp(prefix="luthier-")
+        try:
+            with signals_kept():
+                self._server = xllamacpp.Server(_parameters(xllamacpp, model, adapters, slots, context, place))
+        except RuntimeError as error:
+            raise ModelError("llama.cpp cannot load it", str(model), "Export it again") from error
+        finally:
+            shutil.rmtree(place)  # the socket has no name from now on: nobody else reaches it
+
+    def write(self, wish: Wish) -> list[Token]:
+        """At most `wish.count` tokens; fewer only after one that ends texts. Raises ModelError if it refuses."""
+        found = self._complete(wish)
+        tokens = found["__verbose"]["tokens"]
+        if wish.top is None:
+            return [Token(id) for id in tokens]
+        assert wish.count == 1
+        logprobs = (found["choices"][0]["logprobs"] or {}).get("content")
+        return [_with_logprobs(logprobs[0], wish.top) if logprobs else self._part(wish, tokens[0])]
+
+    def _part(self, wish: Wish, id: int) -> Token:
+        """The token `id`, which is a part of a character: llama.cpp says nothing of it but that it was written."""
+        likely = Wish(wish.slot, wish.ids, 1, wish.adapter, bias={self.end: SURE}, top=self.size)
+        ranked = self._complete(likely)["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+        own = next(one["logprob"] for one in ranked if one["id"] == id)
+        return Token(id, own, tuple((one["id"], one["logprob"]) for one in ranked[: wish.top]))
+
+    def _complete(self, wish: Wish) -> dict[str, Any]:
+        found = self._server.handle_completions(
+            {
+                "prompt": list(wish.ids),
+                "id_slot": wish.slot,
+                "n_predict": wish.count,
+                "lora": [{"id": n, "scale": float(n == wish.adapter)} for n in range(self.adapters)],
+                "cache_prompt": wish.keep,
+                "temperature": wish.temperature,
+                "top_p": wish.top_p,
+                "seed": wish.seed,
+                "samplers": ["temperature", "top_p"],
+                "logit_bias": [[id, value] for id, value in wish.bias.items()],
+                "n_probs": 0 if wish.top is None else max(1, wish.top),
+                "return_tokens": True,
+                "verbose": True,
+            }
+        )
+        if "__verbose" not in found:
+            raise ModelError(f"llama.cpp refuses it: {found.get('error', found).get('message')}")
+        return found
+
+    def close(self) -> None:
+        """Give the memory back; nothing may be under way."""
+        del self._server
+
+
+def _with_logprobs(found: Mapping[str, Any], top: int) -> Token:
+    ranked = tuple((one["id"], one["logprob"]) for one in found["top_logprobs"][:top])
+    return Token(found["id"], found["logprob"], ranked)
+
+
+def _parameters(xllamacpp: Any, model: Path, adapters: Sequence[Path], slots: int, context: int, place: str) -> Any:
+    """Slots with a memory each, so that no answer's numbers depend on the others; no copies of prompts beside them."""
+    found = xllamacpp.CommonParams()
+    found.model.path = str(model)
+    found.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(adapter), 1.0) for adapter in adapters]
+    found.lora_init_without_apply = True
+    found.n_parallel, found.n_ctx, found.kv_unified = slots, slots * context, False
+    found.n_batch = found.n_ubatch = READ_TOKENS
+    found.cpuparams.n_threads = found.cpuparams_batch.n_threads = len(os.sched_getaffinity(0))
+    found.cache_ram_mib, found.n_ctx_checkpoints, found.ctx_shift = 0, 0, False
+    found.warmup, found.verbosity, found.n_threads_http = False, 0, 1
+    found.hostnames, found.port = [f"{place}/socket"], 0
+    return found
+
+
+@contextmanager
+def signals_kept() -> Iterator[None]:
+    """Put back what SIGINT and SIGTERM do in this process, which the server takes for itself; from any thread."""
+    libc = ctypes.CDLL(None)
+    kept = {number: ctypes.create_string_buffer(256) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, action in kept.items():
+        libc.sigaction(int(number), None, action)
+    try:
+        yield
+    finally:
+        for number, action in kept.items():
+            libc.sigaction(int(number), action, None)
