@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from test_budget import FIXED, MACHINE, data, foretold
 
-from luthier.engine.budget import PASSAGE_TOKENS, Forecast, checkpointing
+from luthier.engine.budget import ACTIVATIONS_PER_LAYER, PASSAGE_TOKENS, Forecast, checkpointing
 from luthier.recipe import from_mapping, resolve
 
 
@@ -46,7 +46,7 @@ def test_states_in_the_machines_memory_are_not_in_the_gpus() -> None:
     gpu = replace(data(longest_tokens=4000), machine=replace(MACHINE, device="cuda"))
     train = {"gradient_checkpointing": True, **FIXED["train"]}
     near, far = (foretold(gpu, train={**train, "activation_offloading": away}) for away in (False, True))
-    saved = near.micro_batch_tokens * 4 * 30 * 576
+    saved = near.micro_batch_tokens * 2 * 30 * 576
     assert near.peak_memory_bytes - far.peak_memory_bytes == pytest.approx(saved, rel=1e-3)
 
 
@@ -73,3 +73,21 @@ def test_no_general_passage_is_longer_than_a_step_in_the_backward_holds() -> Non
 def test_moments_of_eight_bits_take_a_quarter() -> None:
     saved = whole().peak_memory_bytes - whole({"optimizer": "adamw_8bit"}).peak_memory_bytes
     assert saved == pytest.approx(6 * 134_515_008, rel=1e-3)
+
+
+def test_sixteen_bits_take_half_the_base_and_half_the_states_and_the_gpus_own_speed() -> None:
+    gpu = replace(data(longest_tokens=4000), machine=replace(MACHINE, device="cuda", half_gflops=1800.0))
+    wide, narrow = (
+        foretold(gpu, train={"precision": name, **FIXED["train"]}, machine={"memory": "60GB"})
+        for name in ("float32", "bfloat16")
+    )
+    states = 30 * ACTIVATIONS_PER_LAYER * 576
+    saved = 2 * 134_515_008 + 2 * states * wide.micro_batch_tokens
+    assert wide.peak_memory_bytes - narrow.peak_memory_bytes == pytest.approx(saved, rel=1e-3)
+    assert wide.seconds == pytest.approx(10 * narrow.seconds)
+
+
+def test_all_weights_have_rounded_copies_in_sixteen_bits() -> None:
+    wide, narrow = (whole({"precision": name, "max_steps": 10}) for name in ("float32", "bfloat16"))
+    states = 2 * 30 * ACTIVATIONS_PER_LAYER * 576 * wide.micro_batch_tokens
+    assert narrow.peak_memory_bytes - wide.peak_memory_bytes == pytest.approx(2 * 134_515_008 - states, rel=1e-2)

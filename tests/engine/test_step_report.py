@@ -61,10 +61,11 @@ def test_a_step_without_anything_that_counts_has_a_loss_of_0() -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_rows_with_a_loss_that_is_not_finite_are_named(bad: float) -> None:
     report = Report(4, {"nll": 1.0})
+    report.add(batch(1, 3, 0), scored({"nll": [1.0, bad, 2.0]}))
     with pytest.raises(
         TrainingError, match=r"step 4, rows \[3\] of the training split: the loss of 1 of 3 rows"
     ) as told:
-        report.add(batch(1, 3, 0), scored({"nll": [1.0, bad, 2.0]}))
+        report.settle()
     assert "train.learning_rate" in str(told.value)
 
 

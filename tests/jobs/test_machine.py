@@ -46,3 +46,12 @@ def test_a_package_that_is_missing_is_said_to_be(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(machine, "PACKAGES", ("torch", "no-such-package"))
     found = environment(MachineFacts(1, 1, "cpu", 1.0))
     assert found["no-such-package"] == "not installed"
+
+
+@pytest.mark.parametrize(("line", "known"), [
+    ("flags\t\t: fpu avx512f avx512_bf16", True), ("flags : fpu avx2", False), ("Features : fp asimd bf16", True),
+])  # fmt: skip
+def test_a_cpus_flags_say_whether_it_knows_bfloat16(line: str, known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine.Path, "read_text", lambda path: f"model name : any\n{line}\n")
+    monkeypatch.setattr(machine.Path, "exists", lambda path: True)
+    assert bool(machine._cpu_flags() & machine.BFLOAT16_FLAGS) is known

@@ -143,6 +143,14 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         BASE + "adapter: head\nobjective: classify\ntrain: {gradient_checkpointing: true}\n",
         ["`train.gradient_checkpointing`", "no effect"],
     ),
+    "a scaled loss in the backward": (
+        BASE + "adapter: full\ntrain: {precision: float16, optimizer_in_backward: true, max_grad_norm: 0}\n",
+        ["`train.precision: float16` scales the loss", "`train.optimizer_in_backward`"],
+    ),
+    "a scaled loss of private rows": (
+        BASE + "train: {precision: float16}\nprivacy: {target_epsilon: 8}\n",
+        ["`train.precision: float16` scales the loss", "`privacy`"],
+    ),
     "states moved that are not kept": (
         BASE + "train: {activation_offloading: true}\n",
         ["`train.activation_offloading`", "no effect without `train.gradient_checkpointing: true`"],

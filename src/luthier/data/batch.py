@@ -8,7 +8,7 @@ explicit triples and nothing is "shifted by one".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -73,11 +73,20 @@ class Batch:
         return values_R.view(len(values_R) // 2, 2)
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch with its tensors on `device`."""
-        tensors = {name: getattr(self, name).to(device) for name in TENSORS}
-        columns = {name: value.to(device) for name, value in self.columns.items()}
-        targets = {name: value.to(device) for name, value in self.target_columns.items()}
-        tokens = {name: value.to(device) for name, value in self.token_columns.items()}
+        """The same batch with its tensors on `device`; copies from page-locked memory are not waited for."""
+        if torch.device(device).type == "cpu":
+            return self._moved(lambda tensor: tensor.to(device))
+        return self._moved(lambda tensor: tensor.to(device, non_blocking=tensor.is_pinned()))
+
+    def pinned(self) -> Batch:
+        """The same batch in page-locked memory; needs a GPU."""
+        return self._moved(torch.Tensor.pin_memory)
+
+    def _moved(self, move: Callable[[Tensor], Tensor]) -> Batch:
+        tensors = {name: move(getattr(self, name)) for name in TENSORS}
+        columns = {name: move(value) for name, value in self.columns.items()}
+        targets = {name: move(value) for name, value in self.target_columns.items()}
+        tokens = {name: move(value) for name, value in self.token_columns.items()}
         return replace(self, **tensors, columns=columns, target_columns=targets, token_columns=tokens)
 
 

@@ -24,11 +24,12 @@ AGAIN = {False: 0.0, True: 1.0, "long": 0.5}
 LEAN = f"fewer bits are there to save memory: blocks of over {LEAN_MICRO_BATCH_TOKENS} tokens are computed again"
 PROCESS_BYTES = 600e6
 """Python with torch and transformers loaded."""
-WEIGHT_BYTES = {"float32": 4.0, "nf4": 0.516, "int8": 1.01}
-"""Of a weight of a linear layer: half a byte, and one for the scale of every 64; a byte, and four for that of a row."""
-HEAD_CHUNK_TOKENS = 256
+WEIGHT_BYTES = {"nf4": 0.516, "int8": 1.01}
+"""Of a weight of a linear layer in fewer bits: half a byte, and one for the scale of every 64; a byte, four for that
+of a row."""
+HEAD_CHUNK_TOKENS = {"cpu": 256, "cuda": 1024}
 HEAD_CHUNKS = {"classify": 0, "reward": 0, "distill": 8}
-"""Chunks of logits of HEAD_CHUNK_TOKENS that a lane holds at once; 2 where an objective is not listed."""
+"""Chunks of logits (float32) of HEAD_CHUNK_TOKENS that a lane holds at once; 2 where an objective is not listed."""
 PASSAGE_TOKENS = 256
 """General passages are not cut below this, however short the rows are."""
 LANE_TOKENS = 128
@@ -82,7 +83,7 @@ def forecast(recipe: Recipe, facts: Facts) -> Forecast:
     below = frozen(recipe, facts)
     blocks = below.blocks if below is not None else 0
     operations -= passes * rows * frozen_operations(recipe, facts, blocks)
-    seconds = operations / (facts.machine.gemm_gflops * 1e9 * EFFICIENCY[facts.machine.device])
+    seconds = operations / (gflops(recipe, facts) * 1e9 * EFFICIENCY[facts.machine.device])
     seconds /= 1 if facts.machine.device == "cpu" else int(recipe.machine.num_processes)
     budget = micro_batch_tokens(recipe, facts)
     side = lanes(recipe, facts)
@@ -94,6 +95,12 @@ def forecast(recipe: Recipe, facts: Facts) -> Forecast:
     peak *= sharing(recipe)
     cost = seconds / 3600 * recipe.machine.price_per_hour
     return Forecast(steps, tokens, seconds, int(peak), budget, cost, side, blocks, most)
+
+
+def gflops(recipe: Recipe, facts: Facts) -> float:
+    """Of a matrix product of the numbers that the model computes in."""
+    machine = facts.machine
+    return machine.half_gflops if machine.half_gflops and recipe.number_bytes == 2 else machine.gemm_gflops
 
 
 def row_operations(recipe: Recipe, facts: Facts) -> float:
@@ -224,7 +231,8 @@ def tokens_under_way(recipe: Recipe, facts: Facts) -> int | None:
 def lane_bytes(recipe: Recipe, facts: Facts, tokens: int) -> float:
     """A micro-batch under way, its gradient, and the buffer of the output head."""
     model = facts.model
-    head = HEAD_CHUNKS.get(recipe.objective.type, 2) * HEAD_CHUNK_TOKENS * model.vocab_size
+    chunk = HEAD_CHUNK_TOKENS[facts.machine.device]
+    head = HEAD_CHUNKS.get(recipe.objective.type, 2) * chunk * model.vocab_size
     tokens += recipe.adapter.virtual_tokens
     table = model.vocab_size * model.hidden_size  # the largest gradient that there is at a time
     gradient = table if recipe.train.optimizer_in_backward else trained_parameters(recipe, facts)
@@ -235,10 +243,13 @@ def fixed_bytes(recipe: Recipe, facts: Facts) -> float:
     """Weights, the summed gradient unless it is used at once, AdamW's two moments, and where it is needed a copy of
     what is trained: what one process holds of them."""
     model = facts.model
-    weights = 4.0 * (model.num_parameters + _live_teacher(recipe, facts))
+    number = float(recipe.number_bytes)
+    weights = number * (model.num_parameters + _live_teacher(recipe, facts))
     table = model.vocab_size * model.hidden_size
-    held = 0.0 if recipe.machine.stream_base is True else WEIGHT_BYTES[recipe.number_format]
-    weights -= (4.0 - held) * (model.num_parameters - table)
+    held = 0.0 if recipe.machine.stream_base is True else WEIGHT_BYTES.get(recipe.number_format, number)
+    weights -= (number - held) * (model.num_parameters - table)
+    if recipe.adapter.type == "full" and number < 4:
+        weights += 4.0 * model.num_parameters  # beside the rounded ones of a micro-batch
     moments = 8 if recipe.train.optimizer == "adamw" else 2
     trained = moments + 4 * (not recipe.train.optimizer_in_backward) + 4 * (recipe.objective.kl_coef > 0)
     held_bytes = weights + trained * trained_parameters(recipe, facts)
@@ -256,7 +267,7 @@ def decoding_bytes(recipe: Recipe, facts: Facts) -> float:
         return 0.0
     answers = int(recipe.train.batch_size) * recipe.objective.num_generations
     held = min(answers * _longest(recipe, facts), lanes(recipe, facts) * SAMPLED_TOKENS)
-    return 2 * 4.0 * held * facts.model.num_layers * facts.model.hidden_size
+    return 2.0 * recipe.number_bytes * held * facts.model.num_layers * facts.model.hidden_size
 
 
 def token_bytes(recipe: Recipe, facts: Facts) -> float:
@@ -265,7 +276,7 @@ def token_bytes(recipe: Recipe, facts: Facts) -> float:
     kept = 2 if recipe.adapter.type == "head" else max(2, trained * ACTIVATIONS_PER_LAYER)
     if recipe.train.gradient_checkpointing is True:
         kept = ACTIVATIONS_PER_LAYER + (0 if recipe.train.activation_offloading else trained)
-    return 4.0 * kept * facts.model.hidden_size * copies(recipe, facts)
+    return float(recipe.number_bytes) * kept * facts.model.hidden_size * copies(recipe, facts)
 
 
 def copies(recipe: Recipe, facts: Facts) -> float:

@@ -57,11 +57,12 @@ def train(
     step = run.restore(policy, plan, stream)
     policy.train()
     while step < plan.steps and run.reason is None:
-        batches = [batch.to(policy.device) for batch in stream.take(step)]
+        batches = stream.take(step)
         units = world.total((objective.count(batch) for batch in batches), objective.units)
-        report = Report(step + 1, units)
-        for batch, scored in zip(batches, plan.backward(policy, objective, batches, units), strict=True):
+        report, moved = Report(step + 1, units), [batch.to(policy.device) for batch in batches]
+        for batch, scored in zip(batches, plan.backward(policy, objective, moved, units), strict=True):
             report.add(batch, scored)
+        report.settle()
         report.close(plan.step(step))
         reasons = [hook(report, policy) for hook in hooks]
         step += 1

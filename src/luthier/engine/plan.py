@@ -68,25 +68,30 @@ class Plan:
     def step(self, step: int) -> dict[str, float]:
         """Apply the summed gradients of step `step` (from 0) and clear them; returns `grad_norm` and `learning_rate`.
 
-        Raises TrainingError, with weights and optimizer untouched, where the gradient is not finite.
+        Where the gradient is not finite, weights and optimizer stay untouched: raises TrainingError, or returns
+        `left_out` where the seams forgive it.
         """
         world.add_gradients(self.parameters.values())
         for act in self.seams.after_backward:
             act(step, self.parameters)
         gradients = self._gradients()
-        norm = total_norm(gradients)
-        if not math.isfinite(norm):
-            raise TrainingError(f"the gradient of step {step + 1} is {float(norm)}")
+        norm, rate = total_norm(gradients), self.rate(step)
+        length = float(norm)
+        forgiven = self.seams.forgives(math.isfinite(length))
+        if forgiven:
+            self.optimizer.zero_grad()
+            return {"left_out": 1.0, "learning_rate": rate}
+        if not math.isfinite(length):
+            raise TrainingError(f"the gradient of step {step + 1} is {length}")
         if self.settings.max_grad_norm and self.seams.clip:
             clip(self.parameters.values(), self.settings.max_grad_norm, norm)
-        rate = self.rate(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
         for act in self.seams.after_step:
             act(step, self.parameters)
         self.optimizer.zero_grad()
-        return {"grad_norm": float(norm), "learning_rate": rate}
+        return {"grad_norm": length, "learning_rate": rate}
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, from 0."""

@@ -69,7 +69,7 @@ class Prober:
     def __call__(self, batches: Sequence[Batch], lanes: int) -> Trial:
         """Score the batches `lanes` at a time, add their gradients up, and forget them."""
         own, parameters = [batch.to(self.policy.device) for batch in batches], self.policy.trainable()
-        counted = [self.objective.count(batch) for batch in own]
+        counted = [self.objective.count(batch) for batch in batches]
         units = {name: sum(count[name] for count in counted) for name in self.objective.units}
 
         def one(batch: Batch) -> tuple[Scored, Gradients]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from luthier.data.batch import Batch
@@ -31,32 +32,42 @@ class Report:
     tokens: int = 0
     _sums: dict[str, Tensor] = field(default_factory=dict)
     _parts: dict[str, list[Tensor]] = field(default_factory=dict)
+    _rows: list[tuple[list[int], Tensor]] = field(default_factory=list)
 
     def add(self, batch: Batch, scored: Scored) -> None:
-        """Take in one micro-batch."""
+        """Take in one micro-batch, on the device that scored it: nothing is waited for."""
         total: Any = 0
         for name, term in scored.terms.items():
             self._sums[name] = self._sums.get(name, 0) + term.detach().sum()
             total = total + term.detach()
         for name, values in scored.metrics.items():
             self._parts.setdefault(name, []).append(values.detach().float())
-        losses = list(zip(batch.numbers_R.tolist(), total.tolist(), strict=True))
-        wild = [number for number, loss in losses if not math.isfinite(loss)]
-        if wild:
-            raise TrainingError(
-                f"the loss of {len(wild)} of {len(losses)} rows is not finite",
-                where=f"step {self.step}, rows {wild[:5]} of the training split",
-                mend="Look at these rows; a lower `train.learning_rate` or a longer `train.warmup_ratio` helps where "
-                "the loss grew before",
-            )
-        self.losses += losses
+        self._rows.append((batch.numbers_R.tolist(), total))
         self.tokens += batch.tokens
+
+    def settle(self) -> None:
+        """Read the loss of each row, after the last micro-batch and before weights change.
+
+        Raises TrainingError where one is not finite.
+        """
+        for numbers, total in self._rows:
+            losses = list(zip(numbers, total.tolist(), strict=True))
+            wild = [number for number, loss in losses if not math.isfinite(loss)]
+            if wild:
+                raise TrainingError(
+                    f"the loss of {len(wild)} of {len(losses)} rows is not finite",
+                    where=f"step {self.step}, rows {wild[:5]} of the training split",
+                    mend="Look at these rows; a lower `train.learning_rate` or a longer `train.warmup_ratio` helps "
+                    "where the loss grew before",
+                )
+            self.losses += losses
+        self._rows = []
 
     def close(self, metrics: dict[str, float]) -> None:
         """Finish the step, with what all ranks have added: each term over its units, the sum of them as `loss`, the
         means of the metrics."""
         sums = {name: float(total) for name, total in self._sums.items()}
-        parts = {name: np.concatenate([part.cpu() for part in own]) for name, own in self._parts.items()}
+        parts = {name: torch.cat(own).cpu().numpy() for name, own in self._parts.items()}
         ranks = world.gathered((sums, parts, self.losses, self.tokens))
         self.losses = [loss for _, _, losses, _ in ranks for loss in losses]
         self.tokens = sum(tokens for *_, tokens in ranks)

@@ -36,6 +36,11 @@ def total(scored: Scored, units: Mapping[str, float]) -> Tensor:
     return torch.stack([term.sum() / (units[name] or 1.0) for name, term in scored.terms.items()]).sum()
 
 
+def never(finite: bool) -> bool:
+    """Leaves out no step."""
+    return False
+
+
 @dataclass(frozen=True)
 class Seams:
     """What a method adds to the steps of a plan.
@@ -43,7 +48,8 @@ class Seams:
     `after_backward` runs once a step, when the gradients of all micro-batches and ranks are summed and before they
     are clipped (penalties on weights, noise); `after_step` between the optimizer's step and the clearing of the
     gradients (rank updates). `memory` holds tensors that these change in place and that decide later steps: they
-    are kept in checkpoints. Without `clip` the gradient of the step is left as long as it is.
+    are kept in checkpoints. Without `clip` the gradient of the step is left as long as it is. `forgives` is told of
+    each step whether its gradient is finite, and says whether one that is not is left out instead of refused.
     """
 
     gradient: Gradient = plain
@@ -51,6 +57,7 @@ class Seams:
     after_step: tuple[Act, ...] = ()
     memory: Mapping[str, Tensor] = field(default_factory=dict)
     clip: bool = True
+    forgives: Callable[[bool], bool] = never
 
     def and_those_of(self, other: Seams) -> Seams:
         """Both, these first. At most one of the two may take gradients in a way of its own."""
@@ -61,4 +68,5 @@ class Seams:
             self.after_step + other.after_step,
             {**self.memory, **other.memory},
             self.clip and other.clip,
+            self.forgives if other.forgives is never else other.forgives,
         )

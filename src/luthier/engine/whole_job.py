@@ -26,7 +26,7 @@ MODELS = ("base", "few_shot", "in_service")
 def forecast(recipe: Recipe, facts: Facts) -> Forecast:
     """Of the fit, with its validations, and of the whole job; `recipe` must be resolved."""
     found = budget.forecast(recipe, facts)
-    speed = facts.machine.gemm_gflops * 1e9 * EFFICIENCY[facts.machine.device]
+    speed = budget.gflops(recipe, facts) * 1e9 * EFFICIENCY[facts.machine.device]
     frozen = 0.0 if facts.states_kept else budget.frozen_operations(recipe, facts, found.frozen_blocks)
     before = (before_operations(recipe, facts) + facts.data.rows["train"] * frozen) / speed
     steps = found.steps * (STEP_SECONDS + UPDATE_SECONDS * trained_parameters(recipe, facts))

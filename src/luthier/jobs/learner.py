@@ -7,12 +7,15 @@ from dataclasses import replace
 from luthier.data.stream import Stream
 from luthier.engine import fsdp, tensor_parallel, world
 from luthier.engine.adapter_seams import adapter_seams
+from luthier.engine.ahead import Ahead
 from luthier.engine.budget import LEAN_MICRO_BATCH_TOKENS
 from luthier.engine.checkpoint import Checkpoints, newest
 from luthier.engine.in_backward import InBackward
+from luthier.engine.loss_scale import scaled_loss
 from luthier.engine.peak import Peak
 from luthier.engine.plan import Plan
-from luthier.engine.seams import Seams
+from luthier.engine.rollouts import Rollouts
+from luthier.engine.seams import Seams, plain
 from luthier.jobs.feeds.feed import Feed
 from luthier.jobs.probe import ready_to_step
 from luthier.jobs.trials import under_way
@@ -39,7 +42,12 @@ def learner(work: Work, peak: Peak) -> tuple[Work, Policy, Feed, Plan, Checkpoin
     if policy.together and recipe.machine.parallel == "fsdp":
         feed = _in_step(feed)
     steps = total_steps(recipe, len(work.rows["train"]))
+    if work.device == "cuda" and not policy.together and not isinstance(feed.source, Rollouts):
+        feed = replace(feed, source=Ahead(feed.source, steps))
     seams = feed.seams.and_those_of(adapter_seams(policy, recipe.adapter, steps))
+    if recipe.train.precision == "float16":
+        # its own part comes first: what others do after the backward is told the gradient without the scale
+        seams = scaled_loss(seams.gradient).and_those_of(replace(seams, gradient=plain))
     return work, policy, feed, _plan(work, policy, steps, seams), memory
 
 

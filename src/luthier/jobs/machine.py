@@ -15,6 +15,10 @@ from luthier.engine.place import launched
 from luthier.recipe import MachineFacts
 
 PROBE_SIZE = 1024
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
+"""Of a CPU that multiplies numbers of bfloat16: Intel's and AMD's, and ARM's."""
+BFLOAT16_CAPABILITY = (8, 0)
+"""Of a GPU."""
 PACKAGES = ("torch", "transformers", "peft", "luthier")
 
 
@@ -57,7 +61,10 @@ def environment(facts: MachineFacts) -> dict[str, Any]:
 
 
 def _cpu_facts(free: int) -> MachineFacts:
-    return MachineFacts(len(os.sched_getaffinity(0)), free, "cpu", gemm_gflops(), processes=launched())
+    return MachineFacts(
+        len(os.sched_getaffinity(0)), free, "cpu", gemm_gflops(), processes=launched(),
+        bfloat16=bool(_cpu_flags() & BFLOAT16_FLAGS),
+    )  # fmt: skip
 
 
 def _cuda_facts() -> MachineFacts | None:
@@ -65,15 +72,30 @@ def _cuda_facts() -> MachineFacts | None:
 
     if not torch.cuda.is_available():
         return None
-    a = torch.rand(4096, 4096, device="cuda")
+    bfloat16 = torch.cuda.get_device_capability() >= BFLOAT16_CAPABILITY
+    free, gpus = torch.cuda.mem_get_info()[0], torch.cuda.device_count()
+    return MachineFacts(
+        len(os.sched_getaffinity(0)), free, "cuda", _gpu_gflops(torch.float32), gpus=gpus, processes=launched(),
+        bfloat16=bfloat16, half_gflops=_gpu_gflops(torch.bfloat16 if bfloat16 else torch.float16),
+    )  # fmt: skip
+
+
+def _gpu_gflops(dtype: Any, size: int = 4096, times: int = 10) -> float:
+    import torch
+
+    a = torch.rand(size, size, device="cuda", dtype=dtype)
+    a @ a
     torch.cuda.synchronize()
     start = time.perf_counter()
-    for _ in range(10):
+    for _ in range(times):
         a @ a
     torch.cuda.synchronize()
-    speed = 10 * 2 * 4096**3 / (time.perf_counter() - start) / 1e9
-    free, gpus = torch.cuda.mem_get_info()[0], torch.cuda.device_count()
-    return MachineFacts(len(os.sched_getaffinity(0)), free, "cuda", speed, gpus, launched())
+    return times * 2 * size**3 / (time.perf_counter() - start) / 1e9
+
+
+def _cpu_flags() -> set[str]:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return set(next((line.partition(":")[2] for line in lines if line.startswith(("flags", "Features"))), "").split())
 
 
 def _version(name: str) -> str:

@@ -67,7 +67,9 @@ def get_ready(recipe_path: Path, overrides: Sequence[str], home: Home, note: Not
 
 def make_ready(source: Recipe, base: Path, home: Home, note: Note) -> Ready:
     """As `get_ready`, from a recipe in hand."""
-    files = locate(source.base_model, home.cache("models"), note, source.number_format)
+    machine = machine_facts()
+    files = locate(source.base_model, home.cache("models"), note, source.number_format,
+                   precision=recipes.precision_of(source, machine)[0])  # fmt: skip
     if source.train.optimizer != "adamw":
         require_bitsandbytes("moments of eight bits", "train.optimizer")
     data = prepare(source, base, home=home)
@@ -83,7 +85,7 @@ def make_ready(source: Recipe, base: Path, home: Home, note: Note) -> Ready:
     }
     teacher = teacher_facts(source, files, home.cache("models"), note)
     kept = sum(file.stat().st_size for file in home.cache(STATES).glob("*.npy"))
-    machine = replace(machine_facts(), disk_bytes=free_disk(home.root) + kept)
+    machine = replace(machine, disk_bytes=free_disk(home.root) + kept)
     model = model_facts(files, source)
     facts = Facts(model, data_facts(source, data, rendered, renderer), machine, teacher,
                   states_kept(source, files, model, rendered, home))  # fmt: skip

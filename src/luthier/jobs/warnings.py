@@ -53,6 +53,12 @@ def warnings(ready: Ready, part: dict[str, Any]) -> list[str]:
     if ready.files.number_format != "float32":
         told.append(f"the base is quantised to {BITS[ready.files.number_format]} before it is used; what is measured, "
                     "of the base and of the tuned model, is measured on these weights")  # fmt: skip
+    precision, machine = ready.recipe.train.precision, ready.facts.machine
+    if precision != "float32" and ready.recipe.machine.device == "cpu":
+        slow = precision == "float16" or not machine.bfloat16
+        told.append(f"train.precision: {precision} on a CPU" + (
+            " that has no instructions for it is many times slower than float32" if slow else
+            " is rounded to three digits; float32 is exact"))  # fmt: skip
     family = str(ready.files.config["model_type"])
     if not packs(family):
         told.append(

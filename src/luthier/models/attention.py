@@ -17,7 +17,8 @@ from transformers import AttentionInterface
 
 from luthier.data.forest import Segment, rooted
 from luthier.errors import ModelError
-from luthier.models import attention_cpu
+from luthier.models import attention_cpu, attention_gpu
+from luthier.models.attention_gpu import Pack, way_of
 from luthier.models.visible import Part, ancestry, bias, gather, parts
 
 NAME = "packed"
@@ -191,12 +192,16 @@ def packed_attention(
         assert memory is not None
         return _decode(module, query, key, value, memory, scaling, sliding_window), None
     if prefix is not None:
-        own = prefix[_layer(module)]
+        own = prefix[_layer(module)].to(key.dtype)
         key, value = torch.cat([own[None, 0], key], 2), torch.cat([own[None, 1], value], 2)
     if memory is not None:
         assert isinstance(memory, Memory)
         memory.record(_layer(module), key, value)
     causal = bool(getattr(module, "is_causal", True))
+    pack = Pack(tuple(segments), causal, sliding_window, key.shape[2] - query.shape[2])
+    way = way_of(pack, query, value, dropout)
+    if way != "parts":
+        return attention_gpu.attend(way, pack, query, key, value, scaling), None
     seen: list[Part] = list(parts(segments, causal, sliding_window, key.shape[2] - query.shape[2]))
     if attention_cpu.suits(query, value, dropout):
         return attention_cpu.attend(query, key, value, seen, scaling), None

@@ -42,8 +42,9 @@ class Nf4:
 
         scales = dequantize_blockwise(self.state.absmax, self.state.state2) + self.state.offset
         blocks, packed = out.view(-1, BLOCK), self.numbers.view(-1, BLOCK // 2)
-        for start in range(0, len(blocks), PART):
-            own = slice(start, start + PART)
+        part = PART if out.device.type == "cpu" else len(blocks)
+        for start in range(0, len(blocks), part):
+            own = slice(start, start + part)
             blocks[own] = torch.ops.bitsandbytes.dequantize_4bit(
                 packed[own].reshape(-1, 1), scales[own], BLOCK, "nf4", blocks[own].shape, torch.float32
             )

@@ -25,9 +25,11 @@ from luthier.models.losses_fused import Finish
 from luthier.models.packed import packed_model
 from luthier.models.padded import Padded
 from luthier.models.policy import Policy, position_offset
+from luthier.models.precision import DTYPES, compute_in, held_in
 from luthier.models.streamed import stream
 from luthier.models.weights import places, weight_files
 from luthier.recipe.types import Adapter
+from luthier.recipe.values import Precision
 
 transformers_logging.disable_progress_bar()
 
@@ -35,16 +37,16 @@ FULL = "model.safetensors"
 
 
 def load_base(files: ModelFiles, device: str = "cpu", dequantised: bool = False) -> Policy:
-    """The untouched base model in float32, frozen, with attention over packed segments.
+    """The untouched base model, frozen, in the precision of `files`, with attention over packed segments.
 
     Where `files` ask for weights of fewer bits, `dequantised` gives float32 layers of the same values.
     """
     make = _Make(files.folder, files)
     if files.streamed and not dequantised:
-        return _policy(stream(make.empty(), places(weight_files(files.folder)), device), files.kind)
+        return _policy(stream(make.empty(), places(weight_files(files.folder)), device), files.kind, files.precision)
     if files.number_format == "float32":
         return _read(files.folder, files, device)
-    return _policy(packed_model(files, make.empty, make.whole, device, dequantised), files.kind)
+    return _policy(packed_model(files, make.empty, make.whole, device, dequantised), files.kind, files.precision)
 
 
 POOLED_FAMILIES = ENCODERS - {"deberta", "deberta-v2", "distilbert", "electra", "eurobert", "modernbert"}
@@ -55,11 +57,13 @@ def make_policy(files: ModelFiles, adapter: Adapter, labels: tuple[str, ...] = (
                 seed: int = 0, device: str = "cpu") -> Policy:  # fmt: skip
     """The policy at step 0: the base, what the recipe's adapter adds to it, and a head where there are labels.
 
-    All parameters that will be learnt, and no others, require gradients. New weights are drawn from `seed`.
+    All parameters that will be learnt, and no others, require gradients; they are float32 in every precision. New
+    weights are drawn from `seed`.
     """
-    policy = load_base(files, device)
+    policy = _read(files.folder, files, device, masters=True) if adapter.type == "full" else load_base(files, device)
     torch.manual_seed(seed)
     ADD[adapter.type](policy, adapter)
+    _round(policy)
     if labels:
         policy.head = Head(head_config(policy, labels, multi_label)).to(device)
     return policy
@@ -99,6 +103,7 @@ def load_policy(files: ModelFiles, folder: Path, device: str = "cpu", dequantise
     files = trained_on(files, folder)
     policy = _read(folder, files, device) if (folder / FULL).exists() else load_base(files, device, dequantised)
     load_adapter(policy, folder)
+    _round(policy)
     if (folder / "head.json").exists():
         policy.head = Head.load(folder).to(device)
     policy.train(False)
@@ -120,8 +125,15 @@ def trained_on(files: ModelFiles, folder: Path) -> ModelFiles:
     return replace(files, number_format="nf4" if four else "int8" if eight else "float32")
 
 
-def _read(folder: Path, files: ModelFiles, device: str) -> Policy:
-    return _policy(_Make(folder, files).whole(torch.float32).to(device), files.kind)
+def _read(folder: Path, files: ModelFiles, device: str, masters: bool = False) -> Policy:
+    """With `masters`, weights are float32 whatever they are computed with."""
+    dtype = torch.float32 if masters else DTYPES[files.precision]
+    return _policy(_Make(folder, files).whole(dtype).to(device), files.kind, files.precision, masters)
+
+
+def _round(policy: Policy) -> None:
+    if policy.computes is not None:
+        compute_in(policy.wrapped, policy.computes)
 
 
 class _Make:
@@ -152,8 +164,10 @@ class _Make:
             return self.kind.from_config(config, dtype=torch.float32, **self.options).eval()
 
 
-def _policy(model: Any, kind: str) -> Policy:
+def _policy(model: Any, kind: str, precision: Precision = "float32", masters: bool = False) -> Policy:
     model.requires_grad_(False)
+    if precision != "float32" and not masters:
+        held_in(model, DTYPES[precision])
     _silence_dropout(model)
     make_lean(model)
     decoder = kind == "decoder"
@@ -165,6 +179,7 @@ def _policy(model: Any, kind: str) -> Policy:
         pooling="last" if decoder else "mean",
         position_offset=position_offset(model.config),
         finish=_finish(model.config),
+        computes=None if precision == "float32" else DTYPES[precision],
     )
 
 

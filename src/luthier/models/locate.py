@@ -17,7 +17,7 @@ from luthier.models.families import Kind, context_length, kind_of
 from luthier.models.hub import hub_folder
 from luthier.models.packaged import PACKAGED, packaged_folder
 from luthier.models.weights import count_parameters, weight_files
-from luthier.recipe.values import NumberFormat
+from luthier.recipe.values import NumberFormat, Precision
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,19 @@ class ModelFiles:
     """What the linear layers are held in when they are loaded."""
     streamed: bool = False
     """Whether the linear layers stay in the files and are read whenever they are needed."""
+    precision: Precision = "float32"
+    """What the model computes in."""
 
     @property
     def weights_key(self) -> str:
-        """What decides the weights in memory: their hash, and the number format they are loaded in."""
-        return self.sha256 if self.number_format == "float32" else f"{self.sha256} {self.number_format}"
+        """What decides what the base says: the weights' hash, what they are held in, and what is computed in."""
+        parts = [self.sha256, *(name for name in (self.number_format, self.precision) if name != "float32")]
+        return " ".join(parts)
 
 
 def locate(
     name: str, cache: Path, note: Callable[[str], None] = lambda text: None, number_format: NumberFormat = "float32",
-    streamed: bool = False,
+    streamed: bool = False, precision: Precision = "float32",
 ) -> ModelFiles:  # fmt: skip
     """Finds model `name`: a packaged model, a folder, or a hub id.
 
@@ -65,7 +68,8 @@ def locate(
     """
     if number_format == "nf4":
         require_bitsandbytes()
-    return replace(_found(name, cache, note), number_format=number_format, streamed=streamed)
+    found = _found(name, cache, note)
+    return replace(found, number_format=number_format, streamed=streamed, precision=precision)
 
 
 def _found(name: str, cache: Path, note: Callable[[str], None]) -> ModelFiles:

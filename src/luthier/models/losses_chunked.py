@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from luthier.models.precision import wide
+
 CHUNK = 128
 """Targets a chunk: each tensor that the function makes takes CHUNK × vocabulary floats (25 MB for 49 152 tokens)."""
 
@@ -43,7 +45,7 @@ class _FromLogits(torch.autograd.Function):
             values.append(found.detach())
             units += torch.autograd.grad(found, own, torch.ones_like(found)) if ctx.direct else ()
         ctx.save_for_backward(*((_join(units, hidden),) if ctx.direct else (hidden, head, bias)))
-        return torch.cat(values) if values else hidden.new_zeros(0, dtype=_wide(hidden.dtype))
+        return torch.cat(values) if values else hidden.new_zeros(0, dtype=wide(hidden.dtype))
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
@@ -53,7 +55,8 @@ class _FromLogits(torch.autograd.Function):
             return unit * grad[:, None].to(unit.dtype), None, None, None
         hidden, head, bias = ctx.saved_tensors
         leaves = [head.detach().requires_grad_(), *([] if bias is None else [bias.detach().requires_grad_()])]
-        totals, parts = [torch.zeros_like(leaf) for leaf in leaves], []
+        totals: list[Tensor] = [torch.zeros_like(leaf, dtype=wide(leaf.dtype)) for leaf in leaves]
+        parts: list[Tensor] = []
         for rows in _chunks(hidden):
             with torch.enable_grad():
                 own = hidden[rows].detach().requires_grad_()
@@ -67,7 +70,7 @@ class _FromLogits(torch.autograd.Function):
 
 def _logits(hidden: Tensor, head: Tensor, bias: Tensor | None = None) -> Tensor:
     logits = F.linear(hidden, head, bias)
-    return logits.to(_wide(logits.dtype))
+    return logits.to(wide(logits.dtype))
 
 
 def _chunks(hidden: Tensor) -> Iterator[slice]:
@@ -76,7 +79,3 @@ def _chunks(hidden: Tensor) -> Iterator[slice]:
 
 def _join(parts: list[Tensor], like: Tensor) -> Tensor:
     return torch.cat(parts) if parts else torch.zeros_like(like)
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32

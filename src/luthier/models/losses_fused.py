@@ -12,8 +12,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from luthier.models.precision import wide
+
 CHUNK = 256
 """Targets a chunk: the buffer takes CHUNK × vocabulary floats (50 MB for 49 152 tokens)."""
+CHUNK_ON_GPU = 1024
 
 
 class Finish(NamedTuple):
@@ -55,7 +58,7 @@ class _TokenLogprobs(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, head: Tensor, target: Tensor, bias: Tensor | None, finish: Finish) -> Tensor:
         frozen = not (ctx.needs_input_grad[1] or ctx.needs_input_grad[3])
         direct = frozen and ctx.needs_input_grad[0]
-        logprobs = torch.empty(len(target), dtype=_wide(hidden.dtype), device=hidden.device)
+        logprobs = torch.empty(len(target), dtype=wide(hidden.dtype), device=hidden.device)
         unit = torch.empty_like(hidden) if direct else None
         for rows, logits in _chunks(hidden, head, bias, finish):
             picked, slope = logits.gather(1, target[rows, None]), finish.slope(logits)
@@ -65,6 +68,8 @@ class _TokenLogprobs(torch.autograd.Function):
                 own = head[target[rows]]
                 if slope is not None:
                     logits, own = logits.mul_(slope), own * slope.gather(1, target[rows, None]).to(head.dtype)
+                if head.dtype == torch.float16:  # whose largest number is 65 504
+                    logits, total = logits.div_(total), torch.ones_like(total)
                 mean = torch.mm(logits.to(head.dtype), head, out=unit[rows]).div_(total)
                 torch.sub(own, mean, out=unit[rows])
         ctx.direct, ctx.finish = direct, finish
@@ -78,8 +83,8 @@ class _TokenLogprobs(torch.autograd.Function):
             (unit,) = ctx.saved_tensors
             return unit * grad[:, None].to(unit.dtype), None, None, None, None
         hidden, head, target, bias = ctx.saved_tensors
-        grad_hidden, grad_head = torch.empty_like(hidden), torch.zeros_like(head)
-        grad_bias = None if bias is None else torch.zeros_like(bias)
+        grad_hidden, grad_head = torch.empty_like(hidden), torch.zeros_like(head, dtype=wide(head.dtype))
+        grad_bias = None if bias is None else torch.zeros_like(bias, dtype=wide(bias.dtype))
         for rows, logits in _chunks(hidden, head, bias, ctx.finish):
             finished = ctx.finish.slope(logits)
             _, total = _exp_(logits)
@@ -87,7 +92,10 @@ class _TokenLogprobs(torch.autograd.Function):
             slope = slope if finished is None else slope.mul_(finished)
             slope = slope.mul_(grad[rows, None]).to(head.dtype)
             torch.mm(slope, head, out=grad_hidden[rows])
-            grad_head.addmm_(slope.T, hidden[rows])
+            if grad_head.dtype == head.dtype:
+                grad_head.addmm_(slope.T, hidden[rows])
+            else:
+                grad_head += slope.T @ hidden[rows]
             if grad_bias is not None:
                 grad_bias += slope.sum(0)
         return grad_hidden, grad_head, None, grad_bias, None
@@ -101,20 +109,25 @@ def logits_in_chunks(
 
 
 def _chunks(hidden: Tensor, head: Tensor, bias: Tensor | None, finish: Finish) -> Any:
-    buffer = torch.empty(min(CHUNK, len(hidden)), len(head), dtype=hidden.dtype, device=hidden.device)
-    for start in range(0, len(hidden), CHUNK):
-        rows = slice(start, min(start + CHUNK, len(hidden)))
-        logits = torch.mm(hidden[rows], head.T, out=buffer[: rows.stop - start])
+    gpu = hidden.device.type != "cpu"
+    chunk, dtype = (CHUNK_ON_GPU, wide(hidden.dtype)) if gpu else (CHUNK, hidden.dtype)
+    buffer = torch.empty(min(chunk, len(hidden)), len(head), dtype=dtype, device=hidden.device)
+    for start in range(0, len(hidden), chunk):
+        rows = slice(start, min(start + chunk, len(hidden)))
+        logits = _product(hidden[rows], head, buffer[: rows.stop - start])
         if bias is not None:
             logits += bias
-        yield rows, finish(logits.to(_wide(logits.dtype)))
+        yield rows, finish(logits.to(wide(logits.dtype)))
+
+
+def _product(hidden: Tensor, head: Tensor, out: Tensor) -> Tensor:
+    """h Wᵀ into `out`; where that is wider than they are, which a CPU cannot, sums are never rounded to their type."""
+    if out.dtype == hidden.dtype:
+        return torch.mm(hidden, head.T, out=out)
+    return torch.mm(hidden, head.T, out.dtype, out=out)  # type: ignore[call-overload]
 
 
 def _exp_(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Turn logits (n, V) into exp(logits - max) where they stand; returns max and sum, (n, 1) each."""
     peak = logits.amax(1, keepdim=True)
     return peak, logits.sub_(peak).exp_().sum(1, keepdim=True)
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32

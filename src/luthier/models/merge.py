@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def merge_difference(files: ModelFiles, adapter: Path, rows: Rows) -> float | No
     """
     if files.kind != "decoder" or kind_of_adapter(adapter) is None or not_merged(adapter):
         return None
-    files = trained_on(files, adapter)
+    files = replace(trained_on(files, adapter), precision="float32")
     policy = load_policy(files, adapter)
     chosen = [i for i in range(len(rows)) if rows.lengths[i] <= PROBE_TOKENS][:PROBE_ROWS] or [0]
     with policy.evaluating():
@@ -82,7 +83,7 @@ def merge(files: ModelFiles, adapter: Path, target: Path) -> None:
     why = not_merged(adapter)
     if why:
         raise ModelError(why, str(adapter), "Use the adapter on its base")
-    policy = load_policy(files, adapter, dequantised=True)
+    policy = load_policy(replace(files, precision="float32"), adapter, dequantised=True)
     merged: Any = policy.wrapped.merge_and_unload()  # type: ignore[operator]
     merged.save_pretrained(str(target))
     for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",

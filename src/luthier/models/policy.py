@@ -17,6 +17,7 @@ from luthier.models.attention import Memory, Shelves
 from luthier.models.families import POSITIONS_BEHIND_PADDING
 from luthier.models.losses_chunked import OfLogits, from_logits
 from luthier.models.losses_fused import AS_THEY_ARE, Finish, logits_in_chunks, token_logprobs
+from luthier.models.precision import wide
 
 Pooling = Literal["mean", "last"]
 ENTRANCE: ContextVar[Tensor | None] = ContextVar("ENTRANCE", default=None)
@@ -33,7 +34,8 @@ class Policy:
     does to its logits; `head` is a `heads.Head` for classification (None otherwise). `wrapped` is the module that owns
     the adapter and writes its files (PEFT's wrapper), or the transformers model itself. `value_head` (H → 1) says what
     reward a state promises; it is needed only while it is learnt, so it is part of checkpoints and not of the saved
-    policy. `together`: a forward pass takes all processes of the run at once.
+    policy. `together`: a forward pass takes all processes of the run at once. `computes` is the type of the states
+    inside the trunk where that is not the type of its weights' files (`models.precision`); heads are float32.
     """
 
     trunk: nn.Module
@@ -45,11 +47,12 @@ class Policy:
     finish: Finish = AS_THEY_ARE
     value_head: nn.Linear | None = None
     together: bool = False
+    computes: torch.dtype | None = None
 
     def hidden(self, batch: Batch, **options: Any) -> Tensor:
         """The trunk's last hidden states, (T, H); of a batch with the token column `entrance`, from there on."""
         states = batch.token_columns.get("entrance")
-        token = ENTRANCE.set(None if states is None else states[None])
+        token = ENTRANCE.set(None if states is None else states[None].to(self.computes or states.dtype))
         try:
             out = self.trunk(
                 input_ids=batch.ids_T[None],
@@ -67,10 +70,9 @@ class Policy:
 
         Logits exist for the sources only, a chunk at a time. `hidden` (T, H) saves the forward where it is known.
         """
-        head = self._lm_head()
         states = (self.hidden(batch) if hidden is None else hidden)[batch.source_N]
-        finish = self.finish.cooled(temperature)
-        return token_logprobs(states, head.weight, batch.target_N, head.bias, finish)
+        weight, bias = self._output(states.dtype)
+        return token_logprobs(states, weight, batch.target_N, bias, self.finish.cooled(temperature))
 
     def values(self, batch: Batch, hidden: Tensor) -> Tensor:
         """What the value head expects at the source of each target, (N,), from the hidden states (T, H) over √H.
@@ -78,14 +80,14 @@ class Policy:
         AdamW moves all weights alike; without the root, a step would move the value √H times as far as a logit.
         """
         assert self.value_head is not None, "the feed of the objective makes the value head"
-        return self.value_head(hidden[batch.source_N] / hidden.shape[1] ** 0.5)[:, 0]
+        states = hidden[batch.source_N].to(self.value_head.weight.dtype)
+        return self.value_head(states / hidden.shape[1] ** 0.5)[:, 0]
 
     def over_vocab(self, batch: Batch, fn: Callable[[slice, Tensor], None]) -> None:
         """Call `fn(rows, logits)` with the logits (n, V) of successive slices of the N sources, without gradients."""
-        head = self._lm_head()
         with torch.no_grad():
             states = self.hidden(batch)[batch.source_N]
-            for rows, logits in logits_in_chunks(states, head.weight, head.bias, self.finish):
+            for rows, logits in logits_in_chunks(states, *self._output(states.dtype), self.finish):
                 fn(rows, logits)
 
     def from_logits(self, batch: Batch, fn: OfLogits) -> Tensor:
@@ -93,13 +95,13 @@ class Policy:
 
         Unlike `over_vocab`, which it otherwise resembles; logits exist a chunk at a time.
         """
-        head = self._lm_head()
         states = self.hidden(batch)[batch.source_N]
-        return from_logits(states, head.weight, head.bias, lambda rows, logits: fn(rows, self.finish(logits)))
+        return from_logits(states, *self._output(states.dtype), lambda rows, logits: fn(rows, self.finish(logits)))
 
     def vocab_logits(self, hidden_BH: Tensor) -> Tensor:
         """All logits (B, V) of a few hidden states, for choosing next tokens."""
-        return self.finish(self._lm_head()(hidden_BH))
+        logits = self._lm_head()(hidden_BH)
+        return self.finish(logits.to(wide(logits.dtype)))
 
     def step(self, ids_B: Tensor, memory: Memory | Shelves) -> Tensor:
         """Decode one token a row: hidden states (B, H) after `ids_B`, which `memory` then holds."""
@@ -120,9 +122,15 @@ class Policy:
         if "features" in batch.columns:
             return batch.column("features")
         hidden = self.hidden(batch)
+        hidden = hidden.to(wide(hidden.dtype))
         if self.pooling == "last":
             return hidden[batch.last_R]
-        owner = torch.repeat_interleave(torch.arange(batch.rows, device=hidden.device), batch.lengths_R)
+        own = [batch.segments[leaf] for leaf in batch.leaves]
+        owner = torch.repeat_interleave(
+            torch.arange(batch.rows, device=hidden.device),
+            batch.lengths_R,
+            output_size=sum(s.end - s.start for s in own),
+        )
         total = hidden.new_zeros(batch.rows, hidden.shape[1]).index_add(0, owner, hidden[: len(owner)])
         return total / batch.lengths_R[:, None]
 
@@ -181,6 +189,11 @@ class Policy:
         if self.lm_head is None:
             raise ModelError("an encoder has no output over the vocabulary", mend="Use `objective: classify` with it.")
         return self.lm_head
+
+    def _output(self, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+        """Weight (V, H) and bias of the output layer, as numbers of this type."""
+        head = self._lm_head()
+        return head.weight.to(dtype), None if head.bias is None else head.bias.to(dtype)
 
     def _cacheless(self) -> dict[str, Any]:
         return {"use_cache": False} if self.lm_head is not None else {}

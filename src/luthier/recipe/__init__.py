@@ -1,5 +1,6 @@
 """What a run is: typed recipes, read from YAML, checked, and resolved against facts."""
 
+from luthier.recipe.auto import precision_of
 from luthier.recipe.beside import BESIDE
 from luthier.recipe.facts import DataFacts, Facts, Glimpse, MachineFacts, ModelFacts
 from luthier.recipe.load import Loaded, from_mapping, load, resolve_paths
@@ -75,6 +76,7 @@ __all__ = [
     "parse_memory",
     "parse_overrides",
     "parse_time",
+    "precision_of",
     "propose",
     "reference",
     "rehearsed",

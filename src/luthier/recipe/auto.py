@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from luthier.recipe.facts import Facts
+from luthier.recipe.facts import Facts, MachineFacts
 from luthier.recipe.held import may_stream
 from luthier.recipe.methods import (
     ON_POLICY,
@@ -22,6 +22,7 @@ from luthier.recipe.processes import divided, own_memory
 from luthier.recipe.rules import ANSWERS
 from luthier.recipe.types import Recipe
 from luthier.recipe.units import format_memory
+from luthier.recipe.values import Precision
 
 EVALUATIONS = 10
 """Evaluations on the validation split that `auto` spreads over a fit, at most."""
@@ -160,6 +161,24 @@ def _device(recipe: Recipe, facts: Facts) -> tuple[str, str]:
     return device, "a CUDA device is there" if device == "cuda" else "this machine has no CUDA device"
 
 
+def precision_of(recipe: Recipe, machine: MachineFacts) -> tuple[Precision, str]:
+    """What `train.precision` becomes, and why."""
+    if recipe.train.precision != "auto":
+        return recipe.train.precision, "the recipe says so"
+    if "cpu" in (recipe.machine.device, machine.device):
+        return "float32", "exact, and fast on every CPU"
+    if machine.bfloat16:
+        return "bfloat16", "this GPU multiplies it fastest (compute capability 8.0 or more); what is trained is float32"
+    exact = "`privacy`" if recipe.privacy.wanted else "`train.optimizer_in_backward`"
+    if recipe.privacy.wanted or recipe.train.optimizer_in_backward:
+        return "float32", f"this GPU has no bfloat16, and {exact} does not go with the scaled loss of float16"
+    return "float16", "this GPU has no bfloat16 (compute capability below 8.0); the loss is scaled"
+
+
+def _precision(recipe: Recipe, facts: Facts) -> tuple[Precision, str]:
+    return precision_of(recipe, facts.machine)
+
+
 def _num_processes(recipe: Recipe, facts: Facts) -> tuple[int, str]:
     started = facts.machine.processes
     return started, "as many as torchrun started" if started > 1 else "one process has all of the machine"
@@ -184,7 +203,7 @@ def _disk(recipe: Recipe, facts: Facts) -> tuple[str, str]:
 def _stream_base(recipe: Recipe, facts: Facts) -> tuple[bool, str]:
     if divided(recipe):
         return False, "the processes hold the base together"
-    weights, room = 4 * facts.model.num_parameters, own_memory(recipe)
+    weights, room = recipe.number_bytes * facts.model.num_parameters, own_memory(recipe)
     sizes = f"the base takes {weights / 1e9:.1f} GB in memory, and machine.memory allows {room / 1e9:.1f} GB"
     if weights <= room:
         return False, sizes
@@ -221,6 +240,7 @@ RULES: dict[str, Rule] = {
     "train.metric_for_best_model": _best_metric,
     "evaluate.max_new_tokens": _max_new_tokens,
     "machine.device": _device,
+    "train.precision": _precision,
     "machine.num_processes": _num_processes,
     "machine.threads": _threads,
     "machine.memory": _memory,

@@ -63,6 +63,10 @@ class MachineFacts:
     gpus: int = 0
     processes: int = 1
     """As many as torchrun started, else 1."""
+    bfloat16: bool = False
+    """Whether the device has instructions for bfloat16."""
+    half_gflops: float = 0.0
+    """Of a GPU, as `gemm_gflops` in bfloat16, or in float16 where it has none."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,10 @@ def memory_faults(recipe: Recipe) -> Iterator[Fault]:
         yield Fault(("train", "activation_offloading"), what, "Leave it out, or change the other")
     if train.optimizer_in_backward:
         yield from _in_backward(recipe)
+    if train.precision == "float16" and (train.optimizer_in_backward or recipe.privacy.wanted):
+        other = "privacy" if recipe.privacy.wanted else "train.optimizer_in_backward"
+        what = f"`train.precision: float16` scales the loss, which does not go with `{other}`"
+        yield Fault(("train", "precision"), what, "Write `bfloat16` or `float32`")
 
 
 def _in_backward(recipe: Recipe) -> Iterator[Fault]:

@@ -26,6 +26,7 @@ from luthier.recipe.values import (
     NumberFormat,
     Part,
     Positive,
+    Precision,
     Seed,
     Switch,
     Text,
@@ -129,6 +130,9 @@ class Train(Part):
     """AdamW's epsilon."""
     max_grad_norm: AtLeast0 = 1.0
     """The gradient's global norm is clipped to this; 0 turns clipping off. With `privacy`, that of each row's own."""
+    precision: Auto | Precision = "auto"
+    """The numbers that the model computes in. What is trained stays in float32, and so do sums, norms, the loss and
+    log-probabilities. `auto`: float32 on a CPU; on a GPU bfloat16, or float16 with a scaled loss where it has none."""
     gradient_checkpointing: Auto | Switch | Literal["long"] = "auto"
     """Keep of each transformer block only what goes in, and compute the rest again for the backward: less memory, a
     third more time, the same gradient. `long`: only of micro-batches of more than 256 tokens. `auto`: where memory
@@ -275,6 +279,11 @@ class Recipe(Part):
     def number_format(self) -> NumberFormat:
         """What the linear layers of the base are held in."""
         return "nf4" if self.load_in_4bit else "int8" if self.load_in_8bit else "float32"
+
+    @property
+    def number_bytes(self) -> int:
+        """Of a resolved recipe: bytes of a number that the model computes with."""
+        return 2 if self.train.precision in ("bfloat16", "float16") else 4
 
     @model_validator(mode="before")
     @classmethod

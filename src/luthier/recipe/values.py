@@ -47,6 +47,7 @@ Time = Annotated[str, AfterValidator(_checked_time), Takes("a time such as `90s`
 Memory = Annotated[str, AfterValidator(_checked_memory), Takes("an amount such as `8GB` or `512MB`")]
 Metric = Literal["exact_match", "json_match", "accuracy", "macro_f1", "nll", "preference_accuracy"]
 NumberFormat = Literal["float32", "nf4", "int8"]
+Precision = Literal["float32", "bfloat16", "float16"]
 DataType = Literal[
     "auto", "chat", "sharegpt", "alpaca", "prompt_completion", "text", "preference", "kto", "classification"
 ]

@@ -21,7 +21,7 @@ from luthier.objectives import TABLE
 def imitation(work: Work, policy: Policy) -> Feed:
     """The feed of answers with a teacher, or, with `objective.top_k`, with its likeliest tokens in the batches."""
     settings, rows, build = work.recipe.objective, learnt_rows(work), TABLE["distill"]
-    files = locate(str(settings.teacher), work.home.cache("models"), work.stages.note)
+    files = locate(str(settings.teacher), work.home.cache("models"), work.stages.note, precision=work.files.precision)
     load = partial(load_base, files, work.device)
     vocabulary = min(int(config["vocab_size"]) for config in (files.config, work.files.config))
     make = packs(work, policy, rows)
@@ -32,6 +32,6 @@ def imitation(work: Work, policy: Policy) -> Feed:
     asked = Chosen(rows, np.array(numbers))
     with work.stages.stage("ask the teacher") as progress:
         budget = int(work.plan.forecast["micro_batch_tokens"])
-        said = taught(load, asked, how, files.sha256, work.home.cache("teachers"), budget, progress)
+        said = taught(load, asked, how, files.weights_key, work.home.cache("teachers"), budget, progress)
     told = with_targets(make, rows, said, numbers)
     return fed(work, policy, told, rows.lengths, build(settings, False, vocabulary=vocabulary))

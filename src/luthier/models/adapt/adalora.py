@@ -19,10 +19,14 @@ def add_adalora(model: nn.Module, adapter: Adapter, task_type: str) -> PeftModel
 
     Raises ModelError where no layer has one of the names in `lora_target_modules`.
     """
-    return on_targets(
+    wrapped = on_targets(
         AdaLoraConfig, model, adapter, init_r=adapter.init_r, target_r=adapter.target_r, task_type=task_type,
         orth_reg_weight=adapter.orth_reg_weight, total_step=1,
     )  # fmt: skip
+    for layer in wrapped.modules():
+        if isinstance(layer, AdaLoraLayer):
+            layer.ranknum.requires_grad_(False)  # PEFT thaws it where it gives it the type of the base
+    return wrapped
 
 
 def save_adalora(wrapped: Any, folder: Path) -> None:

@@ -16,6 +16,7 @@ from peft.tuners.lora.variants import DoraLinearVariant
 from torch import Tensor
 
 from luthier.models.held import expanded
+from luthier.models.precision import wide
 
 
 def is_dora(layer: Any, name: str) -> bool:
@@ -26,7 +27,7 @@ def is_dora(layer: Any, name: str) -> bool:
 @torch.no_grad()
 def row_lengths(weight: Tensor) -> Tensor:
     """The length of each row of a linear layer's weights, (O,)."""
-    return torch.linalg.norm(expanded(weight), dim=1)
+    return torch.linalg.norm(expanded(weight), dim=1, dtype=wide(weight.dtype) if weight.is_floating_point() else None)
 
 
 class Dora:
@@ -65,11 +66,11 @@ class _DoraLinear(torch.autograd.Function):
         ctx: Any, flat: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, magnitude: Tensor,
         scale: float, lengths: Tensor,
     ) -> Tensor:  # fmt: skip
-        matrix = expanded(weight)
+        matrix, kind = expanded(weight, flat.dtype), flat.dtype
+        rows = stretched(lengths, matrix.to(a.dtype), a, b, scale)
+        gain, a, b = (magnitude / rows).to(kind), a.to(kind), b.to(kind)
         low = flat @ a.T
         turned = torch.mm(flat, matrix.T).addmm_(low, b.T, alpha=scale)
-        rows = stretched(lengths, matrix, a, b, scale)
-        gain = magnitude / rows
         ctx.scale, ctx.weight = scale, weight
         ctx.save_for_backward(flat, low, a, b, turned, gain, rows)
         return turned * gain if bias is None else torch.addcmul(bias, turned, gain)
@@ -78,12 +79,12 @@ class _DoraLinear(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
         flat, low, a, b, turned, gain, rows = ctx.saved_tensors
         grad = grads[0]
-        grad_magnitude = (grad * turned).sum(0).div_(rows)
+        grad_magnitude = (grad * turned).sum(0, dtype=rows.dtype).div_(rows)
         slope = grad * gain
         down = (slope @ b).mul_(ctx.scale)
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = (slope @ expanded(ctx.weight)).addmm_(down, a)
+            grad_x = (slope @ expanded(ctx.weight, slope.dtype)).addmm_(down, a)
         grad_weight = slope.T @ flat if ctx.needs_input_grad[1] else None
         grad_bias = grad.sum(0) if ctx.needs_input_grad[2] else None
         grad_b = (slope.T @ low).mul_(ctx.scale)

@@ -28,8 +28,8 @@ class Adapted(NamedTuple):
 
 
 def lora_linears(x: Tensor, layers: Sequence[Adapted]) -> list[Tensor]:
-    """What each layer makes of x (…, in): (…, out)."""
-    tensors = [part for layer in layers for part in layer[:4]]
+    """What each layer makes of x (…, in): (…, out), with A and B as numbers of x's type."""
+    tensors = [part for w, b, down, up, _ in layers for part in (w, b, down.to(x.dtype), up.to(x.dtype))]
     flat = x.reshape(-1, x.shape[-1])
     found = _LoraLinears.apply(made(x), [layer.scale for layer in layers], flat, *tensors)
     return [out.view(*x.shape[:-1], -1) for out in found]  # here and not inside, as some models change it in place

@@ -123,12 +123,15 @@ def _prompted(
     count = len(learnt_VH)
     virtual, own = torch.arange(count), torch.arange(ids.shape[1]) + count
     pieces = [own] if causal else own.split([segment.end - segment.start for segment in segments])
-    order = torch.cat([part for piece in pieces for part in (virtual, piece)]).to(ids.device)
-    embedded = torch.cat([learnt_VH, trunk.get_input_embeddings()(ids)[0]])
+    order = torch.cat([part for piece in pieces for part in (virtual, piece)])
+    kept = torch.nonzero(order >= count)[:, 0].to(ids.device)
+    order = order.to(ids.device)
+    own_TH = trunk.get_input_embeddings()(ids)[0]
+    embedded = torch.cat([learnt_VH.to(own_TH.dtype), own_TH])
     places = torch.cat([virtual.to(ids.device) + positions[0, 0], positions[0] + count])
     out = trunk(inputs_embeds=embedded[order][None], position_ids=places[order][None],
                 segments=rooted(segments, count) if causal else repeated(segments, count), **options)  # fmt: skip
-    out.last_hidden_state = out.last_hidden_state[:, order >= count]
+    out.last_hidden_state = out.last_hidden_state[:, kept]
     return out
 
 
