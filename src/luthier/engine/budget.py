@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from luthier.engine.frozen import frozen
+from luthier.engine.speed import operations_a_second, weights_bytes
 from luthier.engine.trained_size import layers_share, trained_parameters, trained_share
 from luthier.recipe.facts import Facts
 from luthier.recipe.methods import HEADED, ON_POLICY, learnt_beside, rows_each, total_steps
 from luthier.recipe.processes import divided, own_memory, sharing
 from luthier.recipe.types import Recipe
 
-EFFICIENCY = {"cpu": 0.55, "cuda": 0.35}
-"""The share of the measured matrix-multiplication speed that a fit reaches."""
 BEST_MICRO_BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
 """Where speed stops growing with the micro-batch, and the cache begins to suffer."""
 LEAN_MICRO_BATCH_TOKENS = 256
@@ -24,9 +23,6 @@ AGAIN = {False: 0.0, True: 1.0, "long": 0.5}
 LEAN = f"fewer bits are there to save memory: blocks of over {LEAN_MICRO_BATCH_TOKENS} tokens are computed again"
 PROCESS_BYTES = 600e6
 """Python with torch and transformers loaded."""
-WEIGHT_BYTES = {"nf4": 0.516, "int8": 1.01}
-"""Of a weight of a linear layer in fewer bits: half a byte, and one for the scale of every 64; a byte, four for that
-of a row."""
 HEAD_CHUNK_TOKENS = {"cpu": 256, "cuda": 1024}
 HEAD_CHUNKS = {"classify": 0, "reward": 0, "distill": 8}
 """Chunks of logits (float32) of HEAD_CHUNK_TOKENS that a lane holds at once; 2 where an objective is not listed."""
@@ -83,7 +79,7 @@ def forecast(recipe: Recipe, facts: Facts) -> Forecast:
     below = frozen(recipe, facts)
     blocks = below.blocks if below is not None else 0
     operations -= passes * rows * frozen_operations(recipe, facts, blocks)
-    seconds = operations / (gflops(recipe, facts) * 1e9 * EFFICIENCY[facts.machine.device])
+    seconds = operations / operations_a_second(recipe, facts)
     seconds /= 1 if facts.machine.device == "cpu" else int(recipe.machine.num_processes)
     budget = micro_batch_tokens(recipe, facts)
     side = lanes(recipe, facts)
@@ -95,12 +91,6 @@ def forecast(recipe: Recipe, facts: Facts) -> Forecast:
     peak *= sharing(recipe)
     cost = seconds / 3600 * recipe.machine.price_per_hour
     return Forecast(steps, tokens, seconds, int(peak), budget, cost, side, blocks, most)
-
-
-def gflops(recipe: Recipe, facts: Facts) -> float:
-    """Of a matrix product of the numbers that the model computes in."""
-    machine = facts.machine
-    return machine.half_gflops if machine.half_gflops and recipe.number_bytes == 2 else machine.gemm_gflops
 
 
 def row_operations(recipe: Recipe, facts: Facts) -> float:
@@ -242,14 +232,7 @@ def lane_bytes(recipe: Recipe, facts: Facts, tokens: int) -> float:
 def fixed_bytes(recipe: Recipe, facts: Facts) -> float:
     """Weights, the summed gradient unless it is used at once, AdamW's two moments, and where it is needed a copy of
     what is trained: what one process holds of them."""
-    model = facts.model
-    number = float(recipe.number_bytes)
-    weights = number * (model.num_parameters + _live_teacher(recipe, facts))
-    table = model.vocab_size * model.hidden_size
-    held = 0.0 if recipe.machine.stream_base is True else WEIGHT_BYTES.get(recipe.number_format, number)
-    weights -= (number - held) * (model.num_parameters - table)
-    if recipe.adapter.type == "full" and number < 4:
-        weights += 4.0 * model.num_parameters  # beside the rounded ones of a micro-batch
+    weights = weights_bytes(recipe, facts, _live_teacher(recipe, facts))
     moments = 8 if recipe.train.optimizer == "adamw" else 2
     trained = moments + 4 * (not recipe.train.optimizer_in_backward) + 4 * (recipe.objective.kl_coef > 0)
     held_bytes = weights + trained * trained_parameters(recipe, facts)

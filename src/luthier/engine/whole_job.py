@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from luthier.engine import budget
-from luthier.engine.budget import DECODING, EFFICIENCY, Forecast, forward_operations, operations_before
+from luthier.engine.budget import DECODING, Forecast, forward_operations, operations_before
+from luthier.engine.speed import operations_a_second
 from luthier.engine.trained_size import trained_parameters
 from luthier.recipe.facts import Facts
 from luthier.recipe.methods import HEADED, ON_POLICY, PAIRED, rows_each, total_steps
@@ -26,7 +27,7 @@ MODELS = ("base", "few_shot", "in_service")
 def forecast(recipe: Recipe, facts: Facts) -> Forecast:
     """Of the fit, with its validations, and of the whole job; `recipe` must be resolved."""
     found = budget.forecast(recipe, facts)
-    speed = budget.gflops(recipe, facts) * 1e9 * EFFICIENCY[facts.machine.device]
+    speed = operations_a_second(recipe, facts)
     frozen = 0.0 if facts.states_kept else budget.frozen_operations(recipe, facts, found.frozen_blocks)
     before = (before_operations(recipe, facts) + facts.data.rows["train"] * frozen) / speed
     steps = found.steps * (STEP_SECONDS + UPDATE_SECONDS * trained_parameters(recipe, facts))
