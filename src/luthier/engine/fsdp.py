@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from luthier.data.batch import Batch, hollow
@@ -24,6 +25,9 @@ from luthier.engine.seams import Gradients, Parameters, total
 from luthier.models.adapt.blocks import blocks_of
 from luthier.models.policy import VERBS, Policy
 from luthier.objectives.scored import Objective, Scored
+
+PLAIN = MixedPrecisionPolicy()
+"""Everything as it is held: frozen weights in what is computed in, trained ones in float32."""
 
 
 class Root(nn.Module):
@@ -44,13 +48,17 @@ class Root(nn.Module):
 def shard(policy: Policy, device: str) -> None:
     """Share the model's weights out among the ranks; heads stay whole. The policy's verbs then take all ranks.
 
+    Where all weights are trained in sixteen bits, they are gathered as such, and gradients added up in float32.
+
     Raises ModelError where the model has no one list of blocks.
     """
     mesh = init_device_mesh(device, (world.size(),))
+    whole = policy.computes is not None and not hasattr(policy.wrapped, "peft_config")
+    gathered = MixedPrecisionPolicy(policy.computes, torch.float32, cast_forward_inputs=False) if whole else PLAIN
     for block in blocks_of(policy.wrapped):
-        fully_shard(block, mesh=mesh)
+        fully_shard(block, mesh=mesh, mp_policy=gathered)
     root = Root(policy.wrapped)
-    fully_shard(root, mesh=mesh, reshard_after_forward=True)
+    fully_shard(root, mesh=mesh, reshard_after_forward=True, mp_policy=gathered)
     within = copy(policy)  # its verbs call each other inside the root
     for verb in VERBS:
         setattr(policy, verb, partial(root, getattr(within, verb)))

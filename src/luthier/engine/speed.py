@@ -8,8 +8,8 @@ from luthier.recipe.types import Recipe
 EFFICIENCY = {"cpu": 0.55, "cuda": 0.35}
 """The share of the measured matrix-multiplication speed that a fit reaches."""
 WEIGHT_BYTES = {"nf4": 0.516, "int8": 1.01}
-"""Of a weight of a linear layer in fewer bits: half a byte, and one for the scale of every 64; a byte, and four for that
-of a row."""
+"""Of a weight of a linear layer in fewer bits: half a byte, and one for the scale of every 64; a byte, and four for
+that of a row."""
 
 
 def operations_a_second(recipe: Recipe, facts: Facts) -> float:
