@@ -290,37 +290,3 @@ def test_sampled_answers() -> None:
     assert (found["evaluate.metrics"], found["train.metric_for_best_model"]) == (["exact_match"], "reward")
     assert found["train.num_epochs"] == 1.0
     assert total_steps(resolved.recipe, 450) == 2 * 57
-
-
-GPU = replace(MACHINE, device="cuda", gpus=1, bfloat16=True)
-
-
-@pytest.mark.parametrize(
-    ("machine", "sections", "becomes", "why"),
-    [
-        (MACHINE, {}, "float32", "exact"),
-        (replace(MACHINE, bfloat16=True), {}, "float32", "exact"),
-        (GPU, {}, "bfloat16", "8.0 or more"),
-        (GPU, {"machine": {"device": "cpu"}}, "float32", "exact"),
-        (replace(GPU, bfloat16=False), {}, "float16", "the loss is scaled"),
-        (replace(GPU, bfloat16=False), {"privacy": {"target_epsilon": 8.0}}, "float32", "`privacy`"),
-        (
-            replace(GPU, bfloat16=False),
-            {"adapter": "full", "train": {"optimizer_in_backward": True, "max_grad_norm": 0}},
-            "float32",
-            "`train.optimizer_in_backward`",
-        ),
-    ],
-)
-def test_the_precision_is_that_which_the_device_is_fast_in(
-    machine: MachineFacts, sections: dict[str, Any], becomes: str, why: str
-) -> None:
-    resolved = resolve(tickets(**sections), Facts(SMOLLM, TICKETS, machine))
-    assert resolved.recipe.train.precision == becomes
-    assert why in whys(resolved)["train.precision"]
-
-
-def test_a_precision_that_is_asked_for_is_kept() -> None:
-    resolved = resolve(tickets(train={"precision": "bfloat16"}), Facts(SMOLLM, TICKETS, MACHINE))
-    assert (resolved.recipe.train.precision, resolved.recipe.number_bytes) == ("bfloat16", 2)
-    assert "train.precision" not in filled(resolved)
