@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count
@@ -71,7 +71,7 @@ class Child:
         child._tasks.append(asyncio.ensure_future(child._listen()))
         return child
 
-    async def answer(self, ask: Ask) -> AsyncIterator[Piece]:
+    async def answer(self, ask: Ask) -> AsyncGenerator[Piece, None]:
         """The pieces of an answer; closing the iterator before the last one cancels it. Raises Ended."""
         id = str(next(self._numbers))
         queue = self._wait(id)
