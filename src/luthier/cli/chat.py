@@ -121,10 +121,12 @@ class Talk:
             with closing(self._ask(self.body(question))) as chunks:
                 for chunk in chunks:
                     said += spoken(chunk)
+            print()
         except KeyboardInterrupt:
-            print(" …", end="")
-        finally:
-            print(flush=True)
+            print(" …")
+        except LuthierError:
+            print(end="\n" if said else "")
+            raise
         if said:
             self.turns += [{"role": "user", "content": question}, {"role": "assistant", "content": said}]
 
