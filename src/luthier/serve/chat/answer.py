@@ -75,7 +75,7 @@ def fingerprint(model: Model) -> str:
 
 async def _deltas(model: Model, request: ChatRequest, ask: Ask, writer: Writer) -> AsyncGenerator[Delta, None]:
     """An answer as it is written; the engine is told to end it where a stop string does."""
-    async with aclosing(model.engine.stream(ask)) as pieces:  # type: ignore[type-var]
+    async with aclosing(model.engine.stream(ask)) as pieces:
         async for piece in pieces:
             yield _written(request, writer, piece)
             if writer.done and piece.finish is None:
