@@ -31,9 +31,9 @@ from luthier.models.locate import locate
 
 THREADS = 2
 CLIENTS = (1, 4, 16)
-TOKENS = 48
+TOKENS = 32
 """Of an answer, at most."""
-ANSWERS = {1: 6, 4: 12, 16: 32, 8: 16}
+ANSWERS = {1: 5, 4: 8, 16: 16, 8: 8}
 """In a slice with so many clients."""
 CONTEXT = 16 * 1024
 Part = dict[str, Any]
@@ -104,7 +104,7 @@ def batching(home: Path, pairs: int) -> Part:
         for pair in range(-1, pairs):  # the first one warms up
             mine = [next(numbers) for _ in range(ANSWERS[8])]
             many = asyncio.run(streams(service.url, MODEL, mine, 8, TOKENS))
-            prompts = [prompt(renderer, next(numbers)) for _ in range(4)]
+            prompts = [prompt(renderer, next(numbers)) for _ in range(2)]
             one = Slice(**ask({"prompts": prompts, "tokens": TOKENS, "eos": list(renderer.eos_ids)}))
             progress(f"8 clients {many.rate:.1f} tokens/s, generate {one.rate:.1f} tokens/s")
             if pair >= 0:
@@ -143,10 +143,9 @@ async def held_by(spec: Part, made: Sequence[Path], home: Path) -> dict[str, int
         for number in range(len(made) + 1):
             if number:
                 await remote.load(f"a{number}", made[number - 1])
-            for _ in range(3):
-                ask = Ask("", prompt(renderer, number), TOKENS, adapter=f"a{number}" if number else None, temperature=0)
-                answer = await remote.complete(ask)
-                assert answer.finish in ("stop", "length"), answer.error
+            ask = Ask("", prompt(renderer, number), 8, adapter=f"a{number}" if number else None, temperature=0)
+            answer = await remote.complete(ask)
+            assert answer.finish in ("stop", "length"), answer.error
             if number in (0, 1, len(made)):
                 held[str(number)] = own_bytes(engine)
     finally:

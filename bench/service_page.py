@@ -7,7 +7,7 @@ from typing import Any
 from harness.markdown import gemms, part, table, times
 
 BESIDE_BARE = """The gateway over llama.cpp, and xllamacpp called in a process of its own with the same token ids, in
-turns: streamed answers of at most 48 tokens. The clients run on the same two cores."""
+turns: streamed answers of at most 32 tokens. The clients run on the same two cores."""
 
 
 def serve(found: dict[str, Any]) -> str:

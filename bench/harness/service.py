@@ -63,6 +63,7 @@ def serving(home: Path, *options: str, places: int | None = None) -> Iterator[Se
     """
     command = [sys.executable, str(ROOT / "bench" / "sides" / "gateway.py"), str(places or 0), "serve", "--port", "0",
                "--json", *options]  # fmt: skip
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server ends with this program
     log = (home / "server.log").open("a")
     child = subprocess.Popen(command, env=environment() | {"LUTHIER_HOME": str(home)}, stdout=subprocess.PIPE,
                              stderr=log, text=True, start_new_session=True)  # fmt: skip
