@@ -23,7 +23,7 @@ from typing import Any
 from harness.clients import Slice, question, streams
 from harness.machine import gemm
 from harness.output import plain_table, read_result, write_result
-from harness.service import MODEL, home_of, own_bytes, packaged_gguf, serving, standing
+from harness.service import MODEL, home_of, packaged_gguf, serving, standing
 from harness.turns import progress
 
 from luthier.data.render import Renderer
@@ -147,7 +147,7 @@ async def held_by(spec: Part, made: Sequence[Path], home: Path) -> dict[str, int
             answer = await remote.complete(ask)
             assert answer.finish in ("stop", "length"), answer.error
             if number in (0, 1, len(made)):
-                held[str(number)] = own_bytes(engine)
+                held[str(number)] = int(engine.memory_info().rss)
     finally:
         await remote.close()
     return held

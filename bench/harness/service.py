@@ -126,8 +126,3 @@ def packaged_gguf() -> str:
     spec = find_spec(package)
     assert spec is not None
     return str(Path((spec.submodule_search_locations or [""])[0]) / inside)
-
-
-def own_bytes(process: psutil.Process) -> int:
-    """Memory of a process, with its share of what others use as well (PSS)."""
-    return int(process.memory_full_info().pss)
