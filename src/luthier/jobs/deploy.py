@@ -22,6 +22,7 @@ from luthier.recipe import HEADED, DataEntry, Recipe
 from luthier.registry import versions
 from luthier.serve.deck import Deck, Found
 from luthier.serve.engines.remote import Remote
+from luthier.serve.engines.table import ENGINES
 from luthier.serve.routing import Bases, Route, Routes
 from luthier.store import Home, runs
 
@@ -80,7 +81,7 @@ def find(home: Home, route: Route, forced: EngineName | None, note: Note) -> Fou
         what = f"`{route.ref}` was trained to {plan.settings.objective.type}, and neither writes text nor makes vectors"
         raise ModelError(what, mend="`luthier evaluate` answers rows with it")
     texts = texts_of(home, recipe.base_model)
-    engine = forced or ("llama_cpp" if _llama_can(texts, recipe, plan) else "torch")
+    engine = forced or ("llama_cpp" if _llama_can(recipe, plan) else "torch")
     spec, adapter = SPECS[engine](home, route, recipe, texts, note)
     created = version.created_at if version else None
     return Found(
@@ -137,17 +138,26 @@ def _torch(home: Home, route: Route, recipe: Recipe, texts: Texts, note: Note) -
 def _llama(home: Home, route: Route, recipe: Recipe, texts: Texts, note: Note) -> Spec:
     if find_spec("xllamacpp") is None:
         raise MissingExtra("the engine llama_cpp needs xllamacpp", mend="pip install 'luthier[serve]'")
-    name = recipe.base_model.lower()
-    if route.version is None and name in PACKAGED and installed(name).suffix == ".gguf":
-        return {"base": str(installed(name))}, None
+    file = packaged_gguf(recipe.base_model)
+    if route.version is None and file is not None:
+        return {"base": str(file), "tokenizer": str(texts.folder)}, None
     raise ModelError(f"`{route.ref}` cannot be served by llama_cpp", mend="Leave `--engine` out")
 
 
 SPECS: dict[EngineName, Callable[[Home, Route, Recipe, Texts, Note], Spec]] = {"torch": _torch, "llama_cpp": _llama}
 
 
-def _llama_can(texts: Texts, recipe: Recipe, plan: RunPlan | None) -> bool:
-    return False
+def _llama_can(recipe: Recipe, plan: RunPlan | None) -> bool:
+    """Whether llama.cpp runs the very weights: those of a packaged GGUF file, without an adapter."""
+    here = "llama_cpp" in ENGINES and find_spec("xllamacpp") is not None
+    return here and plan is None and packaged_gguf(recipe.base_model) is not None
+
+
+def packaged_gguf(base: str) -> Path | None:
+    """The file of a packaged model in GGUF; None for all others."""
+    name = base.lower()
+    path = installed(name) if name in PACKAGED else None
+    return path if path is not None and path.suffix == ".gguf" else None
 
 
 @lru_cache(maxsize=16)
