@@ -65,16 +65,19 @@ def retrieve(request: Request, job_id: str) -> dict[str, Any]:
     return described(_job(request, job_id))
 
 
-@router.post("/fine_tuning/jobs/{job_id}/{verb}")
-def steer(request: Request, job_id: str, verb: str) -> dict[str, Any]:
-    """Cancel, pause or resume a job."""
-    if verb not in STEERED:
-        raise NotThere(f"jobs cannot be told to {verb}", code="unknown_route")
-    _job(request, job_id)
-    try:
-        return described(STEERED[verb](request.app.state.home, job_id))
-    except WrongState as error:
-        raise BadRequest(error.what, code="wrong_state") from None
+def _steering(steer: Callable[[Home, str], Job]) -> Callable[..., dict[str, Any]]:
+    def steered(request: Request, job_id: str) -> dict[str, Any]:
+        _job(request, job_id)
+        try:
+            return described(steer(request.app.state.home, job_id))
+        except WrongState as error:
+            raise BadRequest(error.what, code="wrong_state") from None
+
+    return steered
+
+
+for _verb, _steer in STEERED.items():
+    router.post(f"/fine_tuning/jobs/{{job_id}}/{_verb}", name=_verb)(_steering(_steer))
 
 
 @router.get("/fine_tuning/jobs/{job_id}/events")
