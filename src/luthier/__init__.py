@@ -14,6 +14,7 @@ from typing import Any
 
 _PLACES = {
     "DataError": "luthier.errors",
+    "EngineLost": "luthier.errors",
     "Home": "luthier.store",
     "LuthierError": "luthier.errors",
     "MissingExtra": "luthier.errors",
