@@ -93,7 +93,7 @@ def announce(home: Any, state: Any, about: Mapping[str, Any], as_json: bool) -> 
 
     known = list(names(home, state.deck.routes.bases()))
     engines = [berth.spec["engine"] for berth in state.deck.berths()]
-    document = {**about, "model": about["model"] or (known or [None])[0], "models": known, "engines": engines,
+    document = {**about, "model": about["model"] or next(iter(known), None), "models": known, "engines": engines,
                 "keys": len(keys.live(home))}  # fmt: skip
     if as_json:
         import json

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -83,7 +84,7 @@ class Batch:
         return self._moved(torch.Tensor.pin_memory)
 
     def _moved(self, move: Callable[[Tensor], Tensor]) -> Batch:
-        tensors = {name: move(getattr(self, name)) for name in TENSORS}
+        tensors: dict[str, Any] = {name: move(getattr(self, name)) for name in TENSORS}
         columns = {name: move(value) for name, value in self.columns.items()}
         targets = {name: move(value) for name, value in self.target_columns.items()}
         tokens = {name: move(value) for name, value in self.token_columns.items()}

@@ -94,6 +94,6 @@ def recipe_of(home: Home, plan: CyclePlan, dataset: str) -> Recipe:
     data += [DataEntry(path=STORED + plan.held_out, split=split) for split in HELD_OUT if splits.get(split)]  # type: ignore[arg-type]
     baselines = source.evaluate.baselines
     if plan.in_service and IN_SERVICE not in baselines:
-        baselines = (*baselines, IN_SERVICE)  # type: ignore[assignment]
+        baselines = (*baselines, IN_SERVICE)  # type: ignore[assignment, arg-type]
     evaluate = source.evaluate.model_copy(update={"baselines": baselines})
     return source.model_copy(update={"data": tuple(data), "evaluate": evaluate})

@@ -180,7 +180,8 @@ def of_hub() -> Iterator[Problem]:
 
 def trainable(home: Home, machine: MachineFacts) -> tuple[list[Ability], list[Problem]]:
     """Of each installed packaged model and each base of a registered version; and the bases that have gone."""
-    can, problems = [], []
+    can: list[Ability] = []
+    problems: list[Problem] = []
     for name, used_by in bases(home).items():
         try:
             can += abilities(name, *glance(name), machine)

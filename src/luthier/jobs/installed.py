@@ -61,9 +61,13 @@ def version_of(name: str) -> str | None:
 def _wishes(extra: str) -> Iterator[Requirement]:
     """Of the package itself (""), or of an extra alone, on this machine."""
     for wish in map(Requirement, requires("luthier") or ()):
-        always = wish.marker is None or wish.marker.evaluate({"extra": ""})
-        if always if not extra else not always and wish.marker.evaluate({"extra": extra}):
+        always = _holds(wish, "")
+        if always if not extra else not always and _holds(wish, extra):
             yield wish
+
+
+def _holds(wish: Requirement, extra: str) -> bool:
+    return wish.marker is None or wish.marker.evaluate({"extra": extra})
 
 
 def _package(wish: Requirement) -> Package:

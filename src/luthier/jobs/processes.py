@@ -61,7 +61,7 @@ def _work(
     command = [sys.executable, "-m", "luthier.jobs.worker", str(home.root), run_id]
     children = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
-                         pass_fds=files, env=os.environ | preload() | place)
+                         pass_fds=files, env={**os.environ, **preload(), **place})
         for place in places
     ]  # fmt: skip
     code, told, gone = _attend(children, reporter)

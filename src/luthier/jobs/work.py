@@ -99,7 +99,7 @@ def open_work(home: Home, run_id: str, stages: Stages) -> Work:
     recipe = plan.settings
     with stages.stage("open"):
         files = locate(recipe.base_model, home.cache("models"), stages.note, recipe.number_format,
-                       recipe.machine.stream_base is True, recipe.train.precision)  # fmt: skip
+                       recipe.machine.stream_base is True, recipe.train.precision)  # type: ignore[arg-type]  # fmt: skip
         renderer, cache = renderer_of(files, recipe), home.cache("rendered")
         rows, rendered = {}, {}
         for split in version.SPLITS:

@@ -43,6 +43,7 @@ class Memory:
         self.lengths = torch.tensor(lengths, dtype=torch.int64, device=device)
         self.keys: dict[int, Tensor] = {}
         self.values: dict[int, Tensor] = {}
+        self._longest = 0
         self._change()
 
     def root(self, tokens: int) -> None:

@@ -54,8 +54,8 @@ def _varlen(pack: Pack, query: Tensor, key: Tensor, value: Tensor, scale: float 
     from torch.nn.attention.varlen import varlen_attn
 
     ends, longest = _ends(pack.segments, query.device)
-    rows = [states[0].transpose(0, 1) for states in (query, key, value)]
-    out = varlen_attn(*rows, ends, ends, longest, longest, scale=scale, window_size=window_of(pack),
+    q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
+    out = varlen_attn(q, k, v, ends, ends, longest, longest, scale=scale, window_size=window_of(pack),
                       enable_gqa=query.shape[1] != key.shape[1])  # fmt: skip
     assert isinstance(out, Tensor)
     return out[None]

@@ -74,7 +74,7 @@ WIDTH_KEYS = ("hidden_size", "n_embd", "n_embed", "d_model", "dim")
 DEPTH_KEYS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 
 
-def kind_of(config: dict[str, Any], where: str) -> Kind:
+def kind_of(config: Mapping[str, Any], where: str) -> Kind:
     """`decoder` or `encoder`; ModelError names the family of any other model."""
     family = str(config.get("model_type", ""))
     if family in DECODERS:
@@ -115,7 +115,7 @@ def _first(config: Mapping[str, Any], keys: Iterable[str]) -> int | None:
     return next((config[key] for key in keys if isinstance(config.get(key), int)), None)
 
 
-def _why_not(config: dict[str, Any], family: str) -> str:
+def _why_not(config: Mapping[str, Any], family: str) -> str:
     for what, families in UNSUPPORTED.items():
         if family in families.split():
             return f"{what}, which cannot be tuned here"

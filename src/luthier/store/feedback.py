@@ -121,7 +121,7 @@ def list_page(
         query = query.where(table.c.kind == kind)
     with home.read() as connection:
         rows, more = paging.page(connection, query, table, after=after, limit=limit)
-    return [Feedback(*row) for row in rows], more
+    return [Feedback(*tuple(row)) for row in rows], more
 
 
 def of_models(home: Home, name: str, also: Iterable[str] = ()) -> builtins.list[tuple[Feedback, Answered]]:
