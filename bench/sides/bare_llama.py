@@ -29,7 +29,7 @@ def opened(job: dict[str, Any]) -> xllamacpp.Server:
     params.model.path = job["gguf"]
     params.n_parallel, params.n_ctx = job["places"], job["context"]
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = job["threads"]
-    params.warmup = True
+    params.warmup, params.verbosity = True, 0
     return xllamacpp.Server(params)
 
 
