@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -64,5 +65,73 @@ def test_who_leaves_makes_room() -> None:
         served_ill.cancel()
         await asyncio.wait({served_ill})
         assert line.idle
+
+    asyncio.run(run())
+
+
+def test_who_comes_back_when_told_to_is_served_before_those_who_never_left() -> None:
+    """Twice as many as there are places, each asking again at once."""
+
+    async def client(line: Line, end: float, tries: list[int]) -> None:
+        number = 1
+        while time.monotonic() < end or number > 1:
+            try:
+                async with line.place():
+                    await asyncio.sleep(0.03)
+                tries.append(number)
+                number = 1
+            except Busy as refused:
+                number += 1
+                await asyncio.sleep(refused.retry_after_seconds)
+
+    async def run() -> None:
+        line, tries = Line(places=4, waiting=0), [[] for _ in range(8)]
+        line.mean_seconds = 0.03
+        await asyncio.gather(*(client(line, time.monotonic() + 0.7, own) for own in tries))
+        found = [number for own in tries for number in own]
+        assert max(found) <= 8
+        assert sum(number <= 2 for number in found) > 0.7 * len(found)
+        assert min(map(len, tries)) > max(map(len, tries)) / 4
+        assert len(found) > 0.6 * 4 * 0.7 / 0.03  # places are not kept empty for long
+
+    asyncio.run(run())
+
+
+def test_who_comes_late_has_no_time_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        line, done = Line(places=1, waiting=0), []
+        line.mean_seconds = 0.01
+        monkeypatch.setattr("luthier.serve.line.PATIENCE_SECONDS", 0.02)
+        served = asyncio.create_task(hold(line, 0.15, done, 0))
+        await asyncio.sleep(0)
+        for wait in (0.015, 0.1):
+            with pytest.raises(Busy):
+                await hold(line, 0, done, 9)
+            await asyncio.sleep(wait)
+            if wait < 0.1:
+                back = asyncio.create_task(hold(line, 0, done, 1))  # in time: stands in line
+                await asyncio.sleep(0)
+                assert line.waiting == 1
+        with pytest.raises(Busy):
+            await hold(line, 0, done, 9)
+        await asyncio.gather(served, back)
+        assert done == [0, 1]
+
+    asyncio.run(run())
+
+
+def test_the_told_time_has_an_end() -> None:
+    async def run() -> None:
+        line, done = Line(places=1, waiting=0), []
+        line.mean_seconds = 25.0
+        served = asyncio.create_task(hold(line, 0.01, done, 0))
+        await asyncio.sleep(0)
+        told = []
+        for _ in range(5):
+            with pytest.raises(Busy) as refused:
+                await hold(line, 0, done, 9)
+            told.append(refused.value.retry_after_seconds)
+        assert told == pytest.approx([25, 50, 60, 60, 60], abs=0.1)
+        await served
 
     asyncio.run(run())

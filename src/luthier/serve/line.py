@@ -1,9 +1,14 @@
-"""The line before an engine: how many are answered at once, how many wait, and how long that takes."""
+"""The line before an engine: how many are answered at once, how many wait, and how long that takes.
+
+Who finds it full is told when to come back, each at a time of their own, one behind the other. Who comes then may stand
+in line though it is full: else those who ask again as soon as they are answered would take every place that is free.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,6 +17,10 @@ from luthier.serve.refusals import Busy
 SMOOTHING = 0.1
 """Weight of the newest service time in the mean."""
 FIRST_GUESS_SECONDS = 1.0
+LONGEST_SECONDS = 60.0
+"""Nobody is told to come later; who would have to has no time of their own."""
+PATIENCE_SECONDS = 2.0
+"""How long after their time those who were told to come back are still expected."""
 
 
 class Line:
@@ -23,6 +32,8 @@ class Line:
         self.mean_seconds = FIRST_GUESS_SECONDS
         """Of service, without the wait: a moving average."""
         self._free = asyncio.Semaphore(places)
+        self._expected: deque[float] = deque()
+        """When those who were refused come back, in order."""
 
     @property
     def idle(self) -> bool:
@@ -30,13 +41,39 @@ class Line:
 
     def wait_seconds(self) -> float:
         """How long one who comes now would wait, by the mean of those who came before."""
-        return self.mean_seconds * (self.waiting + 1) / self.places if self.served >= self.places else 0.0
+        return self._step * (self.waiting + 1) if self.served >= self.places else 0.0
+
+    def _may_enter(self, now: float) -> bool:
+        """Whether there is room, or somebody was told to come by now: who comes is taken for them."""
+        while self._expected and self._expected[0] < now - PATIENCE_SECONDS:
+            self._expected.popleft()
+        if self.served + self.waiting < self.places + self.most_waiting:
+            return True
+        if self._expected and self._expected[0] <= now:
+            self._expected.popleft()
+            return True
+        return False
+
+    def _expect(self, now: float) -> float:
+        """In how many seconds one who is refused is to come: when there is likely a place, behind all others."""
+        due = now + self._step * (self.waiting + 1)
+        if self._expected:
+            due = max(due, self._expected[-1] + self._step)
+        if due > now + LONGEST_SECONDS:
+            return LONGEST_SECONDS
+        self._expected.append(due)
+        return due - now
+
+    @property
+    def _step(self) -> float:
+        """Seconds from one place that becomes free to the next."""
+        return self.mean_seconds / self.places
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
         """Wait for a place and hold it. Raises Busy where the line is full."""
-        if self.served + self.waiting >= self.places + self.most_waiting:
-            raise Busy(f"{self.waiting} requests wait for this model already", self.wait_seconds())
+        if not self._may_enter(time.monotonic()):
+            raise Busy(f"{self.waiting} requests wait for this model already", self._expect(time.monotonic()))
         self.waiting += 1
         try:
             await self._free.acquire()

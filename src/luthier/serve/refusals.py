@@ -18,6 +18,7 @@ Refusal                   a status, a type, and where there are any a parameter 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -119,8 +120,8 @@ class Busy(Refusal):
     status, type = 429, "rate_limit_error"
 
     def __init__(self, message: str, retry_after_seconds: float) -> None:
-        waits = {"retry-after": str(max(1, round(retry_after_seconds))),
-                 "retry-after-ms": str(max(1, round(1000 * retry_after_seconds)))}  # fmt: skip
+        waits = {"retry-after": str(max(1, math.ceil(retry_after_seconds))),
+                 "retry-after-ms": str(max(1, math.ceil(1000 * retry_after_seconds)))}  # fmt: skip
         super().__init__(message, code="queue_full", headers=waits)
         self.retry_after_seconds = retry_after_seconds
 
