@@ -6,6 +6,7 @@ from those of transformers.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,7 +43,15 @@ def open_torch(model: Path, adapters: Mapping[str, Path], place: Path) -> Engine
     return engine
 
 
-CASES = {"torch": Case(open_torch, 1e-4)}
+def open_llama_cpp(model: Path, adapters: Mapping[str, Path], place: Path) -> Engine:
+    from luthier.models.export.gguf_file import write_gguf
+    from luthier.serve.engines.llama_cpp import LlamaEngine
+
+    write_gguf(model, json.loads((model / "config.json").read_text()), "f32", place / "model.gguf")
+    return LlamaEngine(place / "model.gguf", model, adapters, memory_bits=32, threads=1)
+
+
+CASES = {"torch": Case(open_torch, 1e-4), "llama_cpp": Case(open_llama_cpp, 1e-3)}
 
 
 def write_adapters(model: Path, root: Path) -> dict[str, Path]:

@@ -43,7 +43,9 @@ def _changed(row: Row, logits_V: Tensor) -> Tensor:
             by[id] = by.get(id, 0.0) - ask.presence - ask.frequency * count
     if by:
         logits_V = logits_V.index_add(0, torch.tensor(list(by)), torch.tensor(list(by.values())))
-    return logits_V if row.matcher is None else logits_V.masked_fill(~row.matcher.allowed(), -torch.inf)
+    if row.matcher is None:
+        return logits_V
+    return logits_V.masked_fill(torch.from_numpy(~row.matcher.allowed()), -torch.inf)
 
 
 def _drawn(scaled_V: Tensor, top_p: float, uniform: float) -> int:

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tokenizers import Tokenizer
-from torch import Tensor
 
 from luthier.errors import MissingExtra, ModelError
 
@@ -51,13 +49,13 @@ class Matcher:
         self.matcher, self.vocabulary = matcher, vocabulary
         self.own_ends, self.stop_ids = list(own_ends), list(stop_ids)
 
-    def allowed(self) -> Tensor:
+    def allowed(self) -> np.ndarray:
         """Which ids may come next, (V,)."""
         bits = np.frombuffer(self.matcher.compute_bitmask(), np.uint8)
         allowed = np.unpackbits(bits, count=self.vocabulary, bitorder="little").astype(bool)
         allowed[self.own_ends] = False
         allowed[self.stop_ids] = self.matcher.is_accepting()
-        return torch.from_numpy(allowed)
+        return allowed
 
     def take(self, id: int) -> bool:
         """Go on with this id; whether the text is complete and can have no more."""

@@ -6,6 +6,7 @@ and the server can be opened again with one more adapter: the answer goes on fro
 
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
 from collections import deque
@@ -23,7 +24,7 @@ from luthier.models.export.gguf_header import read_header
 from luthier.serve.engines.engine import Ask, OnPiece, Piece
 from luthier.serve.engines.grammar import Grammars
 from luthier.serve.engines.llama_answer import Answer
-from luthier.serve.engines.llama_server import LlamaServer, Wish
+from luthier.serve.engines.llama_server import Form, LlamaServer, Wish
 
 MEMORY_BYTES = 1 << 30
 """What keys and values may take, where the specification does not say."""
@@ -54,11 +55,11 @@ class Header:
         return {"model_type": self.fields["general.architecture"], "num_attention_heads": heads,
                 "num_key_value_heads": self._own("attention.head_count_kv", heads)}  # fmt: skip
 
-    def places(self, memory_bytes: int) -> tuple[int, int]:
-        """How many slots, and tokens of each, whose keys and values take at most so much; 16 bits a number."""
+    def places(self, numbers: int) -> tuple[int, int]:
+        """How many slots, and tokens of each, whose keys and values are at most so many numbers."""
         config, trained = self.config, self._own("context_length")
         width = self._own("attention.key_length", self._own("embedding_length") // config["num_attention_heads"])
-        tokens = memory_bytes // (4 * self._own("block_count") * config["num_key_value_heads"] * width)
+        tokens = numbers // (2 * self._own("block_count") * config["num_key_value_heads"] * width)
         slots = min(max(tokens // trained, FEWEST_SLOTS), MOST_SLOTS)
         return slots, min(trained, tokens // slots)
 
@@ -85,26 +86,31 @@ class Slot:
 def open_engine(spec: Mapping[str, Any]) -> LlamaEngine:
     """The engine of a specification: `base`, a GGUF file; `tokenizer`, the model's folder; LoRA `adapters` by name.
 
-    `memory_bytes` limits keys and values. Raises ModelError where llama.cpp cannot read these files.
+    `memory_bytes` limits keys and values, which have `memory_bits` a number, 16 (if left out) or 32; `threads` compute,
+    all cores if left out: more than there are cores left by others make it slow. Raises ModelError where llama.cpp
+    cannot read these files.
     """
     folders = {name: Path(folder) for name, folder in spec.get("adapters", {}).items()}
-    return LlamaEngine(Path(spec["base"]), Path(spec["tokenizer"]), folders, spec.get("memory_bytes", MEMORY_BYTES))
+    limits = {key: spec[key] for key in ("memory_bytes", "memory_bits", "threads") if key in spec}
+    return LlamaEngine(Path(spec["base"]), Path(spec["tokenizer"]), folders, **limits)
 
 
 class LlamaEngine:
     """An `Engine` around llama.cpp."""
 
     def __init__(
-        self, model: Path, tokenizer: Path, adapters: Mapping[str, Path] = {}, memory_bytes: int = MEMORY_BYTES
-    ) -> None:
+        self, model: Path, tokenizer: Path, adapters: Mapping[str, Path] = {},
+        memory_bytes: int = MEMORY_BYTES, memory_bits: int = 16, threads: int | None = None,
+    ) -> None:  # fmt: skip
         self.model, self.adapters = model, dict(adapters)
         self._header = Header(read_header(model))
-        slots, self.context = self._header.places(memory_bytes)
+        slots, self.context = self._header.places(8 * memory_bytes // memory_bits)
         self._grammars = Grammars(tokenizer, self._header.size)
         self._folder = tempfile.TemporaryDirectory(prefix="luthier-")
         self._files = [self._converted(number, folder) for number, folder in enumerate(self.adapters.values())]
         self._free = [Slot(number) for number in range(slots)]
-        self._slots = slots
+        threads = threads or len(os.sched_getaffinity(0))
+        self._form = Form(slots, self.context, memory_bits, threads, self._header.end, self._header.size)
         self._server = self._open(self._files)
         self._gate, self._lock, self._loading = Gate(), threading.Lock(), threading.Lock()
         self._waiting: deque[Answer] = deque()
@@ -222,7 +228,7 @@ class LlamaEngine:
         return target
 
     def _open(self, adapters: Sequence[Path]) -> LlamaServer:
-        return LlamaServer(self.model, adapters, self._slots, self.context, self._header.end, self._header.size)
+        return LlamaServer(self.model, adapters, self._form)
 
 
 class Gate:

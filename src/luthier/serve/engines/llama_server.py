@@ -7,7 +7,6 @@ answers: streamed ones leave out ids that are parts of a character, and cannot b
 from __future__ import annotations
 
 import ctypes
-import os
 import shutil
 import signal
 import tempfile
@@ -46,20 +45,34 @@ class Wish:
     top: int | None = None
 
 
+@dataclass(frozen=True)
+class Form:
+    """How a server is laid out: `slots` of `context` tokens, keys and values in numbers of 16 or 32 bits.
+
+    `end` is the id of a token without text, `size` how many tokens the vocabulary has.
+    """
+
+    slots: int
+    context: int
+    bits: int
+    threads: int
+    end: int
+    size: int
+
+
 class LlamaServer:
     """Raises ModelError where llama.cpp cannot load these files, MissingExtra where it is not installed."""
 
-    def __init__(self, model: Path, adapters: Sequence[Path], slots: int, context: int, end: int, size: int) -> None:
-        """`context`: tokens of each slot. `end`: the id of a token without text; `size`: tokens of the vocabulary."""
+    def __init__(self, model: Path, adapters: Sequence[Path], form: Form) -> None:
         try:
             import xllamacpp
         except ImportError as error:
             raise MissingExtra("xllamacpp is not installed", mend="Install luthier[serve]") from error
-        self.adapters, self.end, self.size = len(adapters), end, size
+        self.adapters, self.form = len(adapters), form
         place = tempfile.mkdtemp(prefix="luthier-")
         try:
             with signals_kept():
-                self._server = xllamacpp.Server(_parameters(xllamacpp, model, adapters, slots, context, place))
+                self._server = xllamacpp.Server(_parameters(xllamacpp, model, adapters, form, place))
         except RuntimeError as error:
             raise ModelError("llama.cpp cannot load it", str(model), "Export it again") from error
         finally:
@@ -77,7 +90,7 @@ class LlamaServer:
 
     def _part(self, wish: Wish, id: int) -> Token:
         """The token `id`, which is a part of a character: llama.cpp says nothing of it but that it was written."""
-        likely = Wish(wish.slot, wish.ids, 1, wish.adapter, bias={self.end: SURE}, top=self.size)
+        likely = Wish(wish.slot, wish.ids, 1, wish.adapter, bias={self.form.end: SURE}, top=self.form.size)
         ranked = self._complete(likely)["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
         own = next(one["logprob"] for one in ranked if one["id"] == id)
         return Token(id, own, tuple((one["id"], one["logprob"]) for one in ranked[: wish.top]))
@@ -114,18 +127,20 @@ def _with_logprobs(found: Mapping[str, Any], top: int) -> Token:
     return Token(found["id"], found["logprob"], ranked)
 
 
-def _parameters(xllamacpp: Any, model: Path, adapters: Sequence[Path], slots: int, context: int, place: str) -> Any:
+def _parameters(xllamacpp: Any, model: Path, adapters: Sequence[Path], form: Form, place: str) -> Any:
     """Slots with a memory each, so that no answer's numbers depend on the others; no copies of prompts beside them."""
     found = xllamacpp.CommonParams()
     found.model.path = str(model)
     found.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(adapter), 1.0) for adapter in adapters]
     found.lora_init_without_apply = True
-    found.n_parallel, found.n_ctx, found.kv_unified = slots, slots * context, False
+    found.n_parallel, found.n_ctx, found.kv_unified = form.slots, form.slots * form.context, False
+    wide = xllamacpp.ggml_type.GGML_TYPE_F32 if form.bits == 32 else xllamacpp.ggml_type.GGML_TYPE_F16
+    found.cache_type_k = found.cache_type_v = wide
     found.n_batch = found.n_ubatch = READ_TOKENS
-    found.cpuparams.n_threads = found.cpuparams_batch.n_threads = len(os.sched_getaffinity(0))
+    found.cpuparams.n_threads = found.cpuparams_batch.n_threads = form.threads
     found.cache_ram_mib, found.n_ctx_checkpoints, found.ctx_shift = 0, 0, False
     found.warmup, found.verbosity, found.n_threads_http = False, 0, 1
-    found.hostnames, found.port = [f"{place}/socket"], 0
+    found.hostnames, found.port = [f"{place}/llama.sock"], 0
     return found
 
 

@@ -22,7 +22,13 @@ def _torch(spec: Spec) -> Engine:
     return open_engine(spec)
 
 
-ENGINES: dict[str, Open] = {"torch": _torch}
+def _llama_cpp(spec: Spec) -> Engine:
+    from luthier.serve.engines.llama_cpp import open_engine
+
+    return open_engine(spec)
+
+
+ENGINES: dict[str, Open] = {"torch": _torch, "llama_cpp": _llama_cpp}
 
 
 def open_engine(spec: Spec) -> Engine:
