@@ -223,6 +223,9 @@ class LlamaEngine:
         return wish
 
     def _converted(self, number: int, adapter: Path) -> Path:
+        """A GGUF file of the adapter, which may be one already."""
+        if adapter.suffix == ".gguf":
+            return adapter
         target = Path(self._folder.name) / f"{number}.gguf"
         write_adapter(adapter, self._header.config, target)
         return target

@@ -134,8 +134,9 @@ def _parameters(xllamacpp: Any, model: Path, adapters: Sequence[Path], form: For
     found.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(adapter), 1.0) for adapter in adapters]
     found.lora_init_without_apply = True
     found.n_parallel, found.n_ctx, found.kv_unified = form.slots, form.slots * form.context, False
-    wide = xllamacpp.ggml_type.GGML_TYPE_F32 if form.bits == 32 else xllamacpp.ggml_type.GGML_TYPE_F16
-    found.cache_type_k = found.cache_type_v = wide
+    if form.bits == 32:
+        found.cache_type_k = found.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+        found.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED  # rounds to 16 bits
     found.n_batch = found.n_ubatch = READ_TOKENS
     found.cpuparams.n_threads = found.cpuparams_batch.n_threads = form.threads
     found.cache_ram_mib, found.n_ctx_checkpoints, found.ctx_shift = 0, 0, False
