@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping
@@ -25,11 +26,19 @@ LONGEST_LINE = 1 << 30
 LAST_WORDS = 20
 """Lines of stderr that are kept, to say what a process died of."""
 PATIENCE_SECONDS = 5.0
+SURROUNDINGS = {"llama_cpp": {"OMP_WAIT_POLICY": "passive"}}
+"""Engine → variables of its process. The threads of llama.cpp wait for each other some hundred times a token. By
+themselves they spin meanwhile, and where others want the same cores an answer takes ten times as long."""
 log = logging.getLogger(__name__)
 
 
 class Ended(Exception):
     """The process has ended before it answered."""
+
+
+def surroundings(spec: Mapping[str, Any]) -> dict[str, str]:
+    """The environment of the engine's process; what the user has set stays."""
+    return SURROUNDINGS.get(str(spec["engine"]), {}) | dict(os.environ)
 
 
 class Child:
@@ -51,8 +60,9 @@ class Child:
         """
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
-            *PROGRAM, stdin=pipe, stdout=pipe, stderr=pipe, limit=LONGEST_LINE, start_new_session=True
-        )
+            *PROGRAM, stdin=pipe, stdout=pipe, stderr=pipe, limit=LONGEST_LINE, start_new_session=True,
+            env=surroundings(spec),
+        )  # fmt: skip
         child = cls(process)
         listening = asyncio.ensure_future(child._hear())
         child._tasks.append(listening)
