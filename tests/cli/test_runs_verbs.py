@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -89,17 +90,22 @@ def test_diff_prints_what_differs(home: Home, monkeypatch, capsys) -> None:
 
 
 def test_watch_follows_until_the_run_ends(home: Home, run_id: str, capsys) -> None:
+    seen: list[str] = []
+
     def carry_on() -> None:
+        while not any("step 1" in text for text in seen):
+            time.sleep(0.01)
+            seen.append(capsys.readouterr().out)
         runs.log_metrics(home, run_id, 2, {"train_loss": 2.25})
         runs.event(home, run_id, "stage", "fit done")
         runs.finish(home, run_id, {})
 
-    other = threading.Timer(0.3, carry_on)
+    other = threading.Thread(target=carry_on)
     with Lock(runs.lock_path(home, run_id)):
         other.start()
         assert main(["runs", "watch", "latest", "--interval", "0.1"]) == 0
         other.join()
-    lines = capsys.readouterr().out.splitlines()
+    lines = "".join([*seen, capsys.readouterr().out]).splitlines()
     steps = [line for line in lines if line.startswith("step")]
     assert steps == ["step 1  train_loss 2.5", "step 2  train_loss 2.25"]
     assert [line[10:] for line in lines if "stage" in line] == ["stage: data done", "stage: fit done"]
