@@ -46,7 +46,7 @@ def write_gguf(
     writer = GGUFWriter(target, architecture)
     about = metadata(config)
     for key, value in about.items():
-        (writer.add_uint32 if isinstance(value, int) else writer.add_float32)(f"{architecture}.{key}", value)  # type: ignore[operator]
+        (writer.add_uint32 if isinstance(value, int) else writer.add_float32)(f"{architecture}.{key}", value)  # type: ignore[operator, arg-type]
     writer.add_type("model")
     writer.add_name(name or folder.name)
     writer.add_file_type(FILE_TYPES[numbers])

@@ -81,7 +81,7 @@ class Answer:
         if ask.presence or ask.frequency:
             for id, count in Counter(self.written).items():
                 found[id] = found.get(id, 0.0) - ask.presence - ask.frequency * count
-        return found if self.matcher is None else self._barred(found, self.matcher.allowed().numpy())
+        return found if self.matcher is None else self._barred(found, self.matcher.allowed())
 
     def _barred(self, bias: dict[int, float | bool], allowed_V: np.ndarray) -> dict[int, float | bool]:
         """The bias with all but the allowed ids barred, or those raised above all others: whichever is shorter."""
