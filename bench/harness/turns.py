@@ -15,6 +15,7 @@ from harness.case import Case, Inputs, Side, Task
 from harness.count import share_of_ceiling
 from harness.machine import gemm
 from harness.output import ROOT
+from luthier.engine.allocator import preload
 
 Slice = dict[str, Any]
 
@@ -69,7 +70,9 @@ def process(program: str, job: dict[str, Any], python: str) -> dict[str, Any]:
     paths = [str(ROOT / "bench"), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "HF_HUB_OFFLINE": "1",
                                 "TOKENIZERS_PARALLELISM": "true"}  # fmt: skip
-    if python != sys.executable:
+    if python == sys.executable:
+        environment |= preload()
+    else:
         environment["PYTHONPATH"] = str(ROOT / "bench")
     command = [python, str(ROOT / "bench" / "sides" / program)]
     out = subprocess.run(command, input=json.dumps(job), cwd=ROOT, env=environment, text=True, capture_output=True,

@@ -98,13 +98,13 @@ def trl(name: str, rows: int, *settings: dict[str, Any]) -> Side:
 DEFAULTS = {"gradient_accumulation_steps": BATCH // 8}
 CASES = (
     case("sft-lora", "LoRA: SmolLM2-135M on rows of dolly", "adapter", LORA, (
-        ours(48),
-        trl("its defaults", 16, DEFAULTS),
-        trl("packing", 24, PACKED),
-        trl("packing, no checkpointing", 32, PACKED, PLAIN),
+        ours(32),
+        trl("its defaults", 8, DEFAULTS),
+        trl("packing", 16, PACKED),
+        trl("packing, no checkpointing", 24, PACKED, PLAIN),
         trl("rows alone, no checkpointing", 24, ALONE, PLAIN),
-        trl("grouped by length, no checkpointing", 24, GROUPED, PLAIN),
-        Side("Trainer and PEFT, rows alone", "hf_sft.py", 24, ALONE | PLAIN),
+        trl("grouped by length, no checkpointing", 16, GROUPED, PLAIN),
+        Side("Trainer and PEFT, rows alone", "hf_sft.py", 16, ALONE | PLAIN),
     )),
     case("sft-full", "All weights: SmolLM2-135M on rows of dolly", "full", "full", (
         ours(48),
