@@ -92,12 +92,12 @@ def trl(name: str, rows: int, batch: int, **settings: Any) -> Side:
 
 CASES = (
     Case("dpo", "DPO with LoRA: SmolLM2-135M on pairs of hh-rlhf", "pairs", (
-        Side("Luthier", "luthier_fit.py", 24, environment="luthier"),
+        Side("Luthier", "luthier_fit.py", 16, environment="luthier"),
         trl("its defaults", 8, 8),
-        trl("1 pair at a time, no checkpointing", 8, 1, gradient_checkpointing=False),
-        trl("2 pairs at a time, no checkpointing", 8, 2, gradient_checkpointing=False),
+        trl("1 pair at a time, no checkpointing", 4, 1, gradient_checkpointing=False),
+        trl("2 pairs at a time, no checkpointing", 4, 2, gradient_checkpointing=False),
         trl("4 pairs at a time", 4, 4),
-        trl("1 pair, no checkpointing, reference first", 6, 1, gradient_checkpointing=False,
+        trl("1 pair, no checkpointing, reference first", 4, 1, gradient_checkpointing=False,
             precompute_ref_log_probs=True),
     ), prepare, parity, "The log-probabilities of the policy at step 0 are in the seconds of all sides."),
 )  # fmt: skip
