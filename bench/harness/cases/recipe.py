@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -26,11 +27,10 @@ def model(name: str, cache: Path) -> tuple[ModelFiles, Model]:
 
 
 def home(inputs: Inputs) -> Path:
-    """An empty home that finds its models converted."""
-    folder = inputs.scratch / "home"
-    (folder / "cache").mkdir(parents=True, exist_ok=True)
-    if not (folder / "cache" / "models").exists():
-        os.symlink(inputs.cache.resolve(), folder / "cache" / "models", target_is_directory=True)
+    """An empty home of its own that finds its models converted, and no features or log-probabilities of a turn before."""
+    folder = Path(tempfile.mkdtemp(prefix="home-", dir=inputs.scratch))
+    (folder / "cache").mkdir()
+    os.symlink(inputs.cache.resolve(), folder / "cache" / "models", target_is_directory=True)
     return folder
 
 
