@@ -91,7 +91,7 @@ def test_only_known_bases_are_served(home: Home, tiny_llama: Path, tmp_path: Pat
 
 
 def test_llama_cpp_cannot_be_forced_on_what_it_does_not_run(home: Home, tiny_llama: Path) -> None:
-    with pytest.raises(ModelError, match="cannot be served by llama_cpp"):
+    with pytest.raises(ModelError, match="was not written for llama"):
         find(home, Route(str(tiny_llama), None), "llama_cpp")
 
 

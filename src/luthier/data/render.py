@@ -65,6 +65,11 @@ class Renderer:
         return self._template is not None
 
     @property
+    def chat_template(self) -> str | None:
+        """Its Jinja text."""
+        return self._template.source if self._template else None
+
+    @property
     def supports_tools(self) -> bool:
         """Whether the chat template writes tools; rows with tools are refused where it does not."""
         return self._template is not None and self._template.refusal("tools") is None

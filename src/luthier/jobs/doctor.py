@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from luthier.errors import LuthierError
 from luthier.jobs import installed
 from luthier.jobs.abilities import ASSUMED, Ability, abilities
-from luthier.jobs.machine import environment, free_disk, machine_facts
+from luthier.jobs.machine import environment, free_disk, has_nvidia_driver, machine_facts
 from luthier.models.glance import glance
 from luthier.models.packaged import PACKAGED
 from luthier.recipe import MachineFacts
@@ -159,7 +159,7 @@ def of_torch(machine: MachineFacts) -> Iterator[Problem]:
     """A GPU that torch does not see, and cores that it is told not to use."""
     import os
 
-    if machine.device == "cpu" and Path("/proc/driver/nvidia/version").exists():
+    if machine.device == "cpu" and has_nvidia_driver():
         yield Problem("there is an NVIDIA driver, but torch sees no GPU",
                       "Install a torch with CUDA (pip install torch), or check `nvidia-smi`")  # fmt: skip
     threads = os.environ.get("OMP_NUM_THREADS", "")

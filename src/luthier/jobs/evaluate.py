@@ -43,14 +43,8 @@ def evaluate(model: str, data: Path, home: Home, reporter: Reporter) -> dict[str
     """
     stages, start = Stages(reporter), time.perf_counter()
     with stages.stage("prepare"):
-        rows = _rows(data, home)
-        plan, folder = _tuned(model, home) or (None, Path())
-        asked = Recipe(base_model=model, data=(DataEntry(path=str(data)),), objective=_objective(rows))
-        if plan is not None and (rows.task == "preference") != (plan.settings.objective.type in PAIRED):
-            raise DataError(f"the rows are of another kind than those of the model's `{plan.settings.objective.type}`",
-                            str(data), "Give rows as it was trained on")  # fmt: skip
-        work = _work(home, plan, asked, folder, _by_objective(rows, plan), stages)
-    found = {PREFIX if own is not work else "": _scored(own, model, plan is not None, stages) for own in _views(work)}
+        work, is_tuned = opened(model, data, home, stages)
+    found = {PREFIX if own is not work else "": _scored(own, model, is_tuned, stages) for own in _views(work)}
     level = work.recipe.evaluate.confidence
     return {"model": model, "data": str(data), "rows": sum(len(scores.samples) for scores in found.values()),
             "confidence": level, "notes": [note for scores in found.values() for note in scores.notes],
@@ -58,6 +52,28 @@ def evaluate(model: str, data: Path, home: Home, reporter: Reporter) -> dict[str
                        for metric, estimate in values(scores, scores.metrics, level).items()},
             "seconds": time.perf_counter() - start,
             "samples": [asdict(sample) for scores in found.values() for sample in scores.samples]}  # fmt: skip
+
+
+def opened(model: str, data: Path | None, home: Home, stages: Stages) -> tuple[Work, bool]:
+    """A model beside the rows that it shall answer, by default those that its version was tested on; and whether it
+    was tuned."""
+    plan, folder = _tuned(model, home) or (None, Path())
+    rows = _own_rows(model, plan, home) if data is None else _rows(data, home)
+    where = str(data or model)
+    asked = Recipe(base_model=model, data=(DataEntry(path=where),), objective=_objective(rows))
+    if plan is not None and (rows.task == "preference") != (plan.settings.objective.type in PAIRED):
+        raise DataError(f"the rows are of another kind than those of the model's `{plan.settings.objective.type}`",
+                        where, "Give rows as it was trained on")  # fmt: skip
+    return _work(home, plan, asked, folder, _by_objective(rows, plan), stages), plan is not None
+
+
+def _own_rows(model: str, plan: RunPlan | None, home: Home) -> Prepared:
+    if plan is None:
+        raise DataError("a base model was tested on no rows of its own", model, "Give a data file or a recipe")
+    names = ["test", BESIDE["test"]] if plan.settings.objective.beside else ["test"]
+    splits = {name: version.read(home, plan.dataset_version, name) for name in names}
+    task: Task = "preference" if plan.settings.objective.type in PAIRED else "generate"
+    return Prepared(splits, [], [], [], [], task, tuple(plan.labels), plan.multi_label)
 
 
 def _views(work: Work) -> list[Work]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from luthier.jobs.prepare import renderer_of
 from luthier.jobs.rows import Rendering, form_of, render_split
 from luthier.jobs.workbench import Work
 from luthier.models.load import load_base
-from luthier.models.policy import Policy
 from luthier.recipe import PAIRED
 
 Found = Scores | NotApplicable
@@ -102,30 +102,31 @@ def answers_of(
     if name == "few_shot" and work.recipe.objective.type == "pretrain":
         return NotApplicable("plain text asks no questions")
     policy = work.tuned() if name == "tuned" else load_base(work.files, work.device)
-    renderer = renderer_of(work.files, work.recipe)
     shots = (
         similar(work.rows["train"], tests, work.recipe.evaluate.shots) if name == "few_shot" else [[] for _ in tests]
     )
-    answers = language_answers(work, policy, renderer, tests, shots, progress)
+    answers = language_answers(work, partial(generate, policy), partial(likelihood, policy), tests, shots, progress)
     del policy
     gc.collect()
     return answers
 
 
 def language_answers(
-    work: Work, policy: Policy, renderer: Renderer, tests: Sequence[Example], shots: Sequence[Sequence[Example]],
-    progress: Callable[[int, int], None],
+    work: Work, write: Callable[..., list[Answer]], rate: Callable[..., list[Answer]], tests: Sequence[Example],
+    shots: Sequence[Sequence[Example]], progress: Callable[[int, int], None],
 ) -> list[Answer]:  # fmt: skip
-    """Text, likelihoods, or both, as the recipe's metrics need."""
+    """Text, likelihoods, or both, as the recipe's metrics need; `write` and `rate` are `solvers.generate` and
+    `solvers.likelihood` of some model."""
     settings, metrics = work.recipe.evaluate, set(work.recipe.evaluate.metrics)
+    renderer = renderer_of(work.files, work.recipe)
     texts: list[Answer] = [Answer() for _ in tests]
     if metrics - {LIKELIHOOD}:
         asked = [
             shown_examples(row, own).question() if own else row.question()
             for row, own in zip(tests, shots, strict=True)
         ]
-        texts = generate(
-            policy, renderer, asked, [row.tools for row in tests], max_new_tokens=int(settings.max_new_tokens),
+        texts = write(
+            renderer, asked, [row.tools for row in tests], max_new_tokens=int(settings.max_new_tokens),
             context=work.context_length, allowed=_allowed(work, renderer), progress=progress,
         )  # fmt: skip
     if LIKELIHOOD not in metrics:
@@ -135,7 +136,7 @@ def language_answers(
     length = work.context_length if any(shots) else int(train.sequence_len)
     rendering = Rendering(length, "right", "last" if any(shots) else train.train_on, form_of(work.recipe))
     rendered = render_split(renderer, rows, work.home.cache("rendered"), rendering, work.stages.note)
-    likely = likelihood(policy, rendered, int(work.plan.forecast["micro_batch_tokens"]), progress)
+    likely = rate(rendered, int(work.plan.forecast["micro_batch_tokens"]), progress)
     by_row = dict(zip(rendered.row_ids, likely, strict=True))
     found = [by_row.get(row.row_id, Answer()) for row in tests]
     return [Answer(text=text.text, nll=own.nll, tokens=own.tokens) for text, own in zip(texts, found, strict=True)]

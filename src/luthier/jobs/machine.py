@@ -26,7 +26,7 @@ def machine_facts() -> MachineFacts:
     """Cores, free memory, device, and the speed of a matrix product, measured now. Loads no torch without a GPU."""
     import psutil
 
-    if Path("/proc/driver/nvidia/version").exists():
+    if has_nvidia_driver():
         return _cuda_facts() or _cpu_facts(psutil.virtual_memory().available)
     return _cpu_facts(psutil.virtual_memory().available)
 
@@ -65,6 +65,11 @@ def _cpu_facts(free: int) -> MachineFacts:
         len(os.sched_getaffinity(0)), free, "cpu", gemm_gflops(), processes=launched(),
         bfloat16=bool(_cpu_flags() & BFLOAT16_FLAGS),
     )  # fmt: skip
+
+
+def has_nvidia_driver() -> bool:
+    """Whether there may be a CUDA device; known without torch."""
+    return Path("/proc/driver/nvidia/version").exists()
 
 
 def _cuda_facts() -> MachineFacts | None:

@@ -70,3 +70,20 @@ def row_nll(
 
     nll, weight = over_rows(policy, rows, budget, score, share_prefix, numbers, progress, given)
     return nll, weight
+
+
+def likeliest(policy: Policy, rows: Rows, number: int) -> list[tuple[int, float]]:
+    """At each place of row `number` that has a target: the id that is likeliest there, and the target's
+    log-probability."""
+    (batch,) = packed(rows, len(rows.row(number)[0]))([number])
+    batch = batch.to(policy.device)
+    found: list[tuple[int, float]] = []
+
+    def look(places: slice, logits_NV: Tensor) -> None:
+        logprobs_NV = logits_NV.float().log_softmax(1)
+        own_N = logprobs_NV.gather(1, batch.target_N[places, None])[:, 0]
+        found.extend(zip(logprobs_NV.argmax(1).tolist(), own_N.tolist(), strict=True))
+
+    with policy.evaluating():
+        policy.over_vocab(batch, look)
+    return found

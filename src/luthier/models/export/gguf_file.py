@@ -34,13 +34,14 @@ Progress = Callable[[int, int], None]
 
 
 def write_gguf(
-    folder: Path, config: Mapping[str, Any], numbers: Numbers, target: Path, name: str = "",
-    progress: Progress = lambda done, total: None,
+    folder: Path, config: Mapping[str, Any], numbers: Numbers, target: Path, renderer: Renderer | None = None,
+    name: str = "", progress: Progress = lambda done, total: None,
 ) -> None:  # fmt: skip
     """Write the weights, tokenizer and chat template of a model folder, one tensor in memory at a time.
 
     Matrices are held in `numbers`: `q4_1` keeps the embedding and the output in `q8_0`, as llama.cpp's own tool does;
-    vectors stay float32. Raises ModelError for a family or a tokenizer that llama.cpp would read in another way.
+    vectors stay float32. `renderer` is given where its chat template is not the folder's. Raises ModelError for a
+    family or a tokenizer that llama.cpp would read in another way.
     """
     architecture = check_architecture(config)
     writer = GGUFWriter(target, architecture)
@@ -51,7 +52,7 @@ def write_gguf(
     writer.add_name(name or folder.name)
     writer.add_file_type(FILE_TYPES[numbers])
     writer.add_quantization_version(2)
-    for key, value in vocabulary(Renderer.from_folder(folder), int(about["vocab_size"])).items():
+    for key, value in vocabulary(renderer or Renderer.from_folder(folder), int(about["vocab_size"])).items():
         _add(writer, f"tokenizer.{key}", value)
     _weights(writer, folder, config, numbers, progress)
     writer.close()

@@ -38,7 +38,7 @@ def vocabulary(renderer: Renderer, size: int) -> dict[str, Any]:
         **_special(renderer),
         "ggml.add_bos_token": renderer.tokens.adds_bos,
         "ggml.add_space_prefix": pieces and not renderer.tokens.splits,
-        "chat_template": renderer.tokens.template,
+        "chat_template": renderer.chat_template,
     }
     return {key: value for key, value in found.items() if value is not None}
 

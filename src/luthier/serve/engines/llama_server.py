@@ -77,6 +77,7 @@ class LlamaServer:
             raise ModelError("llama.cpp cannot load it", str(model), "Export it again") from error
         finally:
             shutil.rmtree(place)  # the socket has no name from now on: nobody else reaches it
+        self._complete(Wish(0, [form.end], 1))  # its loop must run before it can be ended
 
     def write(self, wish: Wish) -> list[Token]:
         """At most `wish.count` tokens; fewer only after one that ends texts. Raises ModelError if it refuses."""
