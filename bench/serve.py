@@ -3,7 +3,8 @@
     python bench/serve.py [--only gateway batching adapters] [--pairs 5] [--models FOLDER]
 
 gateway    tokens a second through the gateway over llama.cpp, and of xllamacpp called in a process of its own with the
-           same prompts, at 1, 4 and 16 clients in turns; and how much later the first token comes
+           same prompts, at 1, 4 and 16 clients in turns; and how much later the first token comes. xllamacpp has the
+           places of the gateway's engine, each as long as the model's context; `wide` has 16 short ones
 batching   tokens a second of the torch engine with 8 clients, and of transformers.generate with one prompt at a time
 adapters   memory of the torch engine's process with 0, 1 and 4 adapters on one base
 
@@ -16,6 +17,7 @@ import argparse
 import asyncio
 import statistics
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,9 @@ from harness.service import MODEL, home_of, packaged_gguf, serving, standing
 from harness.turns import progress
 
 from luthier.data.render import Renderer
+from luthier.models.export.gguf_header import read_header
 from luthier.models.locate import locate
+from luthier.serve.engines.llama_cpp import MEMORY_BYTES, Header
 
 THREADS = 2
 CLIENTS = (1, 4, 16)
@@ -35,8 +39,10 @@ TOKENS = 32
 """Of an answer, at most."""
 ANSWERS = {1: 5, 4: 8, 16: 16, 8: 8}
 """In a slice with so many clients."""
-CONTEXT = 16 * 1024
+SHORT = 1024
+"""Tokens of a place where there are many."""
 Part = dict[str, Any]
+Ask = Callable[[Part], Any]
 
 
 def main() -> None:
@@ -60,20 +66,28 @@ def gateway(home: Path, pairs: int) -> Part:
     """Through the gateway and without it, by the number of clients."""
     gguf, numbers = packaged_gguf(), count()
     renderer = Renderer.from_folder(locate(MODEL, home / "cache" / "models").folder)
-    bare = {"gguf": gguf, "threads": THREADS, "places": max(CLIENTS), "context": CONTEXT}
-    with serving(home, MODEL, "--engine", "llama_cpp") as service, standing("bare_llama.py", bare) as ask:
+    places, context = Header(read_header(Path(gguf))).places(8 * MEMORY_BYTES // 16)
+    bare = {"gguf": gguf, "threads": THREADS, "places": places, "context": places * context}
+    wide = bare | {"places": max(CLIENTS), "context": max(CLIENTS) * SHORT}
+    with (
+        serving(home, MODEL, "--engine", "llama_cpp") as service,
+        standing("bare_llama.py", bare) as ask,
+        standing("bare_llama.py", wide) as ask_wide,
+    ):
 
         def through(clients: int) -> Slice:
             mine = [next(numbers) for _ in range(ANSWERS[clients])]
             return asyncio.run(streams(service.url, MODEL, mine, clients, TOKENS))
 
-        def without(clients: int) -> Slice:
+        def without(clients: int, how: Ask = ask) -> Slice:
             prompts = [prompt(renderer, next(numbers)) for _ in range(ANSWERS[clients])]
-            return Slice(**ask({"prompts": prompts, "tokens": TOKENS, "clients": clients}))
+            return Slice(**how({"prompts": prompts, "tokens": TOKENS, "clients": clients}))
 
-        through(1)
-        without(1)
-        return {"pairs": pairs, "clients": [{"clients": n, **beside(through, without, n, pairs)} for n in CLIENTS]}
+        for side in (through, without, partial(without, how=ask_wide)):
+            side(1)
+        found = [{"clients": n, **beside(through, without, n, pairs)} for n in CLIENTS]
+        beyond = beside(through, partial(without, how=ask_wide), max(CLIENTS), pairs)
+        return {"pairs": pairs, "places": places, "clients": found, "wide": {"clients": max(CLIENTS), **beyond}}
 
 
 def beside(through: Callable[[int], Slice], without: Callable[[int], Slice], clients: int, pairs: int) -> Part:
@@ -177,8 +191,9 @@ Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 def gateway_table(part: Part) -> Table:
     head = ["clients", "gateway tokens/s", "bare tokens/s", "ratio", "first token later by"]
-    return head, [[str(row["clients"]), f"{row['gateway_rate']:.1f}", f"{row['bare_rate']:.1f}", f"{row['ratio']:.3f}",
-                   f"{row['added_first_ms']:.1f} ms"] for row in part["clients"]]  # fmt: skip
+    rows = [(str(row["clients"]), row) for row in part["clients"]] + [("16, wide", part["wide"])]
+    return head, [[name, f"{row['gateway_rate']:.1f}", f"{row['bare_rate']:.1f}", f"{row['ratio']:.3f}",
+                   f"{row['added_first_ms']:.1f} ms"] for name, row in rows]  # fmt: skip
 
 
 def batching_table(part: Part) -> Table:

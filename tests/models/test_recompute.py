@@ -141,6 +141,7 @@ def test_a_model_without_a_list_of_blocks_is_an_error(tiny_llama: Path) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_on_a_gpu_the_states_wait_in_page_locked_memory(tiny_llama: Path) -> None:
     policy, batch = language_policy(tiny_llama), pack(language_rows()).to("cuda")
     policy.wrapped.cuda()
