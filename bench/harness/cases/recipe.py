@@ -27,7 +27,7 @@ def model(name: str, cache: Path) -> tuple[ModelFiles, Model]:
 
 
 def home(inputs: Inputs) -> Path:
-    """An empty home of its own that finds its models converted, and no features or log-probabilities of a turn before."""
+    """An empty home that finds its models converted, but neither features nor log-probabilities of a turn before."""
     folder = Path(tempfile.mkdtemp(prefix="home-", dir=inputs.scratch))
     (folder / "cache").mkdir()
     os.symlink(inputs.cache.resolve(), folder / "cache" / "models", target_is_directory=True)
