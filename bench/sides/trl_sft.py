@@ -26,7 +26,7 @@ def made(job: dict[str, Any], model: Any, rows: list[dict[str, list[int]]], adap
     )
     settings = SFTConfig(
         output_dir=job["scratch"], max_length=job["length"], learning_rate=1e-4, completion_only_loss=True,
-        **COMMON, **job["settings"],
+        **COMMON | job["settings"],
     )  # fmt: skip
     return SFTTrainer(model, settings, train_dataset=data, peft_config=adapter,
                       processing_class=AutoTokenizer.from_pretrained(job["model"]))  # fmt: skip

@@ -17,7 +17,7 @@ GPU = replace(MACHINE, device="cuda", gpus=1, bfloat16=True)
     ("machine", "sections", "becomes", "why"),
     [
         (MACHINE, {}, "float32", "exact"),
-        (replace(MACHINE, bfloat16=True), {}, "float32", "exact"),
+        (replace(MACHINE, bfloat16=True), {}, "float32", "multiplies `bfloat16` faster"),
         (GPU, {}, "bfloat16", "8.0 or more"),
         (GPU, {"machine": {"device": "cpu"}}, "float32", "exact"),
         (replace(GPU, bfloat16=False), {}, "float16", "the loss is scaled"),

@@ -57,8 +57,9 @@ def prepare(inputs: Inputs, trained: Trained, adapter: Any, four_bit: bool) -> C
         rows = stratified(pool, side.rows)
         job = {"model": str(files.folder), "threads": inputs.threads, "scratch": str(inputs.scratch)}
         if side.environment == "luthier":
-            job |= {"home": str(home(inputs)), "warm": write_recipe(inputs, "warm", recipe, warm, ENTRY),
-                    "recipe": write_recipe(inputs, "timed", recipe, rows, ENTRY)}  # fmt: skip
+            own = recipe | {"train": TRAIN | side.settings}
+            job |= {"home": str(home(inputs)), "warm": write_recipe(inputs, "warm", own, warm, ENTRY),
+                    "recipe": write_recipe(inputs, "timed", own, rows, ENTRY)}  # fmt: skip
         else:
             job |= {"warm": [row.job() for row in warm], "rows": [row.job() for row in rows], "length": LENGTH,
                     "adapter": adapter, "four_bit": four_bit}  # fmt: skip
@@ -67,27 +68,29 @@ def prepare(inputs: Inputs, trained: Trained, adapter: Any, four_bit: bool) -> C
     return task
 
 
-def parity(inputs: Inputs, adapter: Any, four_bit: bool, rows: int = 4) -> dict[str, Any]:
+def parity(inputs: Inputs, adapter: Any, four_bit: bool, precision: str = "float32", rows: int = 4) -> dict[str, Any]:
     """A few rows for one gradient of each side."""
     files, _ = model(MODEL, inputs.cache)
     chosen = stratified(stratified(dolly(inputs.data, files.folder), POOL), rows)
     recipe = RECIPE | {"adapter": adapter} | ({"load_in_4bit": True} if four_bit else {})
+    recipe |= {"train": TRAIN | {"precision": precision}}
     return {"objective": "sft", "home": str(home(inputs)), "scratch": str(inputs.scratch), "threads": inputs.threads,
             "recipe": write_recipe(inputs, "parity", recipe, chosen, ENTRY)}  # fmt: skip
 
 
 def case(
-    name: str, title: str, trained: Trained, adapter: Any, sides: tuple[Side, ...], four_bit: bool = False
-) -> Case:
-    """One of the cases, which differ in what is trained."""
+    name: str, title: str, trained: Trained, adapter: Any, sides: tuple[Side, ...], four_bit: bool = False,
+    precision: str = "float32",
+) -> Case:  # fmt: skip
+    """One of the cases, which differ in what is trained, and in which numbers."""
     return Case(name, title, "tokens", sides, partial(prepare, trained=trained, adapter=adapter, four_bit=four_bit),
-                partial(parity, adapter=adapter, four_bit=four_bit),
+                partial(parity, adapter=adapter, four_bit=four_bit, precision=precision),
                 "Tokens of data: each row once, prompts included, padding not.")  # fmt: skip
 
 
-def ours(rows: int) -> Side:
-    """Luthier, as its recipe resolves."""
-    return Side("Luthier", "luthier_fit.py", rows, environment="luthier")
+def ours(rows: int, name: str = "Luthier", **train: Any) -> Side:
+    """Luthier, as its recipe resolves, but for these settings of `train`."""
+    return Side(name, "luthier_fit.py", rows, train, environment="luthier")
 
 
 def trl(name: str, rows: int, *settings: dict[str, Any]) -> Side:
@@ -117,4 +120,9 @@ CASES = (
         trl("bitsandbytes, its defaults", 8, DEFAULTS),
         trl("bitsandbytes, packing, no checkpointing", 24, PACKED, PLAIN),
     ), four_bit=True),
+    case("sft-bfloat16", "LoRA in bfloat16: SmolLM2-135M on rows of dolly", "adapter", LORA, (
+        ours(32, precision="bfloat16"),
+        ours(32, "Luthier, float32"),
+        trl("rows alone, no checkpointing, bfloat16", 16, ALONE, PLAIN, {"bf16": True}),
+    ), precision="bfloat16"),
 )  # fmt: skip

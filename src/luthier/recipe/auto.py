@@ -166,7 +166,8 @@ def precision_of(recipe: Recipe, machine: MachineFacts) -> tuple[Precision, str]
     if recipe.train.precision != "auto":
         return recipe.train.precision, "the recipe says so"
     if "cpu" in (recipe.machine.device, machine.device):
-        return "float32", "exact, and fast on every CPU"
+        faster = "; this CPU multiplies `bfloat16` faster, with three digits" if machine.bfloat16 else ""
+        return "float32", f"exact, and fast on every CPU{faster}"
     if machine.bfloat16:
         return "bfloat16", "this GPU multiplies it fastest (compute capability 8.0 or more); what is trained is float32"
     exact = "`privacy`" if recipe.privacy.wanted else "`train.optimizer_in_backward`"
