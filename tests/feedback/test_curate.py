@@ -32,7 +32,7 @@ def correct(home, name: str, asked: str, text: str, rater: str | None = "ana", *
     receive(home, [{"trace_id": name, "kind": "correction", "value": text, "rater": rater, **more}])
 
 
-def curated(home, held: str | None, earlier: str | None = None, task: Any = "generate", **wishes: bool) -> Curated:
+def curated(home, held: str | None, earlier: str | None = None, task: Any = "generate", **wishes: Any) -> Curated:
     said = [Said(*pair) for pair in feedback.of_models(home, "bridges")]
     return curate(home, said, task, held=held, earlier=earlier, wishes=Wishes(**wishes))
 
@@ -119,3 +119,21 @@ def test_a_base_model_has_no_held_out_rows(home) -> None:
     done = curated(home, None)
     assert done.rows == 1
     assert version.get(home, str(done.dataset)).manifest["parents"] == []
+
+
+def test_what_looks_personal_is_told_replaced_or_dropped(home, held) -> None:
+    correct(home, "c1", "who sells bridges?", "write to ana@example.org")
+    correct(home, "c2", "what is a bridge?", "a part of a violin")
+
+    def said(**wishes: Any) -> tuple[list[str | None], Curated]:
+        done = curated(home, held, **wishes)
+        return [row.answer() for row in version.read(home, str(done.dataset), "train")], done
+
+    kept, done = said()
+    assert kept == ["write to ana@example.org", "a part of a violin"]
+    assert done.prepared.notes == ["1 rows hold what looks personal or secret; `--personal redact` replaces it"]
+    replaced, done = said(personal="redact")
+    assert replaced == ["write to [email]", "a part of a violin"]
+    assert next(step.changed for step in done.prepared.steps if step.name == "personal") == 1
+    assert done.prepared.notes == []
+    assert said(personal="drop")[0] == ["a part of a violin"]

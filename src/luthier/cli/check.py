@@ -92,11 +92,15 @@ def show_steps(steps: list[dict[str, Any]]) -> None:
             s["name"],
             count(s["rows_in"]),
             count(s["rows_out"]),
-            "; ".join(f"{n} × {why}" for why, n in s["dropped"].items()),
+            "; ".join([*(f"{n} × {why}" for why, n in s["dropped"].items()), *_changed(s)]),
         )
         for s in steps
     ]
     table(["step", "in", "out", "dropped"], rows, right=["in", "out"])
+
+
+def _changed(step: Mapping[str, Any]) -> list[str]:
+    return [f"none; {step['changed']} rows changed"] if step.get("changed") else []
 
 
 def show_forecast(title: str, forecast: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -113,6 +113,10 @@ Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="Whose answers: name, name@3, name@alias.", show_default=False)
 ]
 Reviewed = Annotated[bool, typer.Option("--reviewed", help="Learn only from what `luthier feedback review` accepted.")]
+Personal = Annotated[
+    Literal["keep", "redact", "drop"] | None,
+    option("--personal", "What looks personal or secret: by default as the model's own rows were handled."),
+]
 AcceptRated = Annotated[bool, typer.Option("--accept-rated", help="Learn answers that are rated high, too.")]
 
 
@@ -149,14 +153,18 @@ def show_pending(document: Mapping[str, Any]) -> None:
 
 
 def curate(
-    model: Model, accept_rated: AcceptRated = False, reviewed: Reviewed = False, as_json: AsJson = False
+    model: Model,
+    accept_rated: AcceptRated = False,
+    reviewed: Reviewed = False,
+    personal: Personal = None,
+    as_json: AsJson = False,
 ) -> None:
     """Turn feedback into dataset versions that a recipe can name."""
     from luthier.feedback.curate import Wishes
     from luthier.jobs.learn import curate as make
     from luthier.store import Home
 
-    emit(make(Home.open(), model, Wishes(accept_rated, reviewed)), as_json, show_curated)
+    emit(make(Home.open(), model, Wishes(accept_rated, reviewed, personal)), as_json, show_curated)
 
 
 def show_curated(document: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from luthier.data.sources.source import locate, read_at
 from luthier.data.steps.deduplicate import deduplicate
 from luthier.data.steps.leakage import leakage
 from luthier.data.steps.length import length
+from luthier.data.steps.personal import personal
 from luthier.data.steps.reject import Reject
 from luthier.data.steps.split import split
 from luthier.data.steps.usable import usable
@@ -164,24 +166,26 @@ def _rows(sources: Sequence[Source], split_name: str) -> list[Example]:
 
 
 def steps_of(recipe: Recipe) -> dict[str, Step]:
-    """What drops rows of each split, in order; names → steps."""
+    """What drops or changes rows of each split, in order; names → steps."""
     curate = recipe.curate
-    steps: dict[str, Step] = {
-        "usable": usable,
-        "length": lambda examples: length(examples, curate.min_chars, curate.max_chars),
-    }
+    steps: dict[str, Step] = {"usable": usable}
+    if curate.personal != "keep":
+        steps["personal"] = partial(personal, how=curate.personal)
+    steps["length"] = lambda examples: length(examples, curate.min_chars, curate.max_chars)
     return steps | {"deduplicate": deduplicate} if curate.deduplicate else steps
 
 
 def apply(name: str, step: Step, splits: Splits, rejects: list[Reject]) -> StepCount:
     """Run a step on every split, in place."""
     rows_in = sum(map(len, splits.values()))
-    dropped = []
+    dropped, changed = [], 0
     for split_name, examples in splits.items():
         splits[split_name], gone = step(examples)
+        same = {id(row) for row in examples}
+        changed += sum(id(row) not in same for row in splits[split_name])
         dropped += gone
     rejects += dropped
-    return StepCount.of(name, rows_in, dropped)
+    return StepCount.of(name, rows_in, dropped, changed)
 
 
 def _cut(splits: Splits, recipe: Recipe, prefix: str = "") -> list[str]:

@@ -16,16 +16,17 @@ Task = Literal["generate", "classify", "text", "preference", "verdict"]
 
 @dataclass(frozen=True)
 class StepCount:
-    """Rows in and out of a step over all splits, and how many it dropped for which kind of reason."""
+    """Rows in and out of a step over all splits, how many it dropped for which kind of reason, and how many changed."""
 
     name: str
     rows_in: int
     rows_out: int
     dropped: dict[str, int]
+    changed: int = 0
 
     @classmethod
-    def of(cls, name: str, rows_in: int, rejects: Sequence[Reject]) -> StepCount:
-        return cls(name, rows_in, rows_in - len(rejects), dict(Counter(reject.kind for reject in rejects)))
+    def of(cls, name: str, rows_in: int, rejects: Sequence[Reject], changed: int = 0) -> StepCount:
+        return cls(name, rows_in, rows_in - len(rejects), dict(Counter(reject.kind for reject in rejects)), changed)
 
 
 @dataclass(frozen=True)

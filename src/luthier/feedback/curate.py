@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from luthier.data import version
 from luthier.data.example import Example
@@ -13,6 +13,7 @@ from luthier.data.pipeline import apply, steps_of
 from luthier.data.prepared import Prepared, StepCount, Task
 from luthier.data.steps.deduplicate import says
 from luthier.data.steps.leakage import asked, leakage
+from luthier.data.steps.personal import cleaned
 from luthier.data.steps.reject import Reject
 from luthier.feedback.gather import gather
 from luthier.feedback.said import SOURCE, Gathered, Said
@@ -25,10 +26,12 @@ PURGED = "rows of an earlier version whose traces were purged"
 
 @dataclass(frozen=True)
 class Wishes:
-    """What may become a row: answers that are rated high; only what a person has accepted."""
+    """What may become a row: answers that are rated high; only what a person has accepted. `personal`: as
+    `curate.personal`, None for what the model's own rows passed."""
 
     accept_rated: bool = False
     reviewed: bool = False
+    personal: Literal["keep", "redact", "drop"] | None = None
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,9 @@ def curate(
     kept = _outliving(home, earlier)
     own = version.get(home, held) if held else None
     splits = {name: version.read(home, held, name) for name in ("train", "validation", "test")} if held else {}
-    recipe = Recipe.model_validate(
-        {"base_model": "feedback", "data": "feedback", "curate": own.manifest["curate"] if own else {}}
-    )
+    settings = dict(own.manifest["curate"]) if own else {}
+    settings |= {"personal": wishes.personal} if wishes.personal else {}
+    recipe = Recipe.model_validate({"base_model": "feedback", "data": "feedback", "curate": settings})
     train = _own_rows(splits.get("train", [])) if own and own.manifest["task"] == task else []
     rejects: list[Reject] = []
     rows = {"train": [*gathered.rows, *kept]}
@@ -70,7 +73,7 @@ def curate(
     steps.append(apply("known", lambda found: _unknown(found, train), rows, rejects))
     steps.append(apply("leakage", lambda found: _unasked(found, splits), rows, rejects))
     notes = [f"{len(kept)} {PURGED}"] if kept else []
-    notes += _otherwise(rows["train"], train)
+    notes += _otherwise(rows["train"], train) + _looks_personal(rows["train"])
     labels = {label for row in rows["train"] for label in (row.labels or [row.label]) if label is not None}
     several = any(row.labels is not None for row in rows["train"])
     prepared = Prepared({"train": rows["train"], "validation": [], "test": []}, rejects, [], steps, notes, task,
@@ -137,6 +140,11 @@ def _unasked(rows: Sequence[Example], splits: dict[str, list[Example]]) -> tuple
     clean, rejects = leakage({"train": rows, **held}, "drop")
     own = {row.row_id for row in rows}
     return clean["train"], [reject for reject in rejects if reject.example.row_id in own]
+
+
+def _looks_personal(rows: Sequence[Example]) -> list[str]:
+    found = sum(cleaned(row) is not row for row in rows)
+    return [f"{found} rows hold what looks personal or secret; `--personal redact` replaces it"] if found else []
 
 
 def _otherwise(rows: Sequence[Example], train: Sequence[Example]) -> list[str]:

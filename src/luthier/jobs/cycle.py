@@ -12,7 +12,7 @@ document.json  what came of it
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ def cycle(
     if task_of(source) not in LEARNS:
         what = f"`{source.objective.type}` learns from plain text, and feedback has none"
         raise RecipeError(what, "objective", "Write `sft`, `dpo`, `reward` or `classify`")
+    wishes = replace(wishes, personal=source.curate.personal)
     line = home.root / "cycles" / f"{source.name}@{source.ship.alias}"
     with Lock(line / "lock"):
         return _next(home, line, source, loaded.base, wishes, reporter)

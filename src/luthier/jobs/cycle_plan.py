@@ -42,7 +42,7 @@ class CyclePlan:
     """Id, time and review of each piece."""
     new: int
     """Pieces that the last cycle did not begin with as they are now."""
-    wishes: dict[str, bool]
+    wishes: dict[str, Any]
     begun_at: str
 
 

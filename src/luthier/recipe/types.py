@@ -91,6 +91,9 @@ class Curate(Part):
 
     deduplicate: Switch = True
     """Keep one of several rows with the same content."""
+    personal: Literal["keep", "redact", "drop"] = "keep"
+    """What to do with what looks personal or secret (e-mail addresses, numbers of telephones and cards, keys): nothing;
+    write `[email]`, `[phone]`, `[card]`, `[key]` instead; drop the row. Names are not found."""
     min_chars: Count = 1
     """Rows whose text is shorter (characters) are dropped."""
     max_chars: Positive | None = None

@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-Redaction = Literal["off", "patterns", "content"]
+from luthier.data.personal import without_personal
 
-EMAIL = re.compile(r"(?<![\w.+%-])[\w.+%-]+@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}")
-SECRET = re.compile(
-    r"\b(?:sk|pk|rk|lk|hf|ghp|gho|ghs|glpat|xox[abprs])[-_][A-Za-z0-9_-]{16,}"
-    r"|\bAKIA[A-Z0-9]{16}\b"
-    r"|\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]*"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
-    r"|(?i:\bbearer) [A-Za-z0-9._~+/-]{16,}",
-    re.DOTALL,
-)
-CARD = re.compile(r"(?<!\d)\d(?:[ -]?\d){12,18}(?!\d)")
-PHONE = re.compile(
-    r"(?<![\w.])(?:\+\d{1,3}[ ./-]?)?(?:\(\d{1,5}\)[ ./-]?)?\d{2,5}(?:[ ./-]\d{2,8}){1,5}(?![\w.]?\d)"
-    r"|(?<!\w)\+\d{8,15}(?!\d)"
-)
-NO_NUMBER = re.compile(r"[^\d ()+./-]")
-PIECE = 16_384
-DATE = re.compile(r"\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2\d{2,4}")
+Redaction = Literal["off", "patterns", "content"]
 
 
 def redact(value: Any, how: Redaction, field: str = "") -> Any:
@@ -33,7 +16,7 @@ def redact(value: Any, how: Redaction, field: str = "") -> Any:
     `content` keeps the shape, numbers, roles and names of models and tools; log-probabilities, which spell the text,
     are kept by `off` alone. `field` is the name under which the value stands.
     """
-    return value if how == "off" else _walk(value, _patterned if how == "patterns" else _emptied, field)
+    return value if how == "off" else _walk(value, without_personal if how == "patterns" else _emptied, field)
 
 
 KEPT = frozenset({"role", "model", "type", "finish_reason", "object", "id", "encoding_format", "name"})
@@ -42,9 +25,9 @@ KEPT = frozenset({"role", "model", "type", "finish_reason", "object", "id", "enc
 
 def _walk(value: Any, change: Callable[[str], str], field: str = "") -> Any:
     if isinstance(value, str):
-        return _patterned(value) if field in KEPT else change(value)
+        return without_personal(value) if field in KEPT else change(value)
     if isinstance(value, Mapping):
-        return {_patterned(key): _walk(item, change, key) for key, item in value.items() if key != "logprobs"}
+        return {without_personal(key): _walk(item, change, key) for key, item in value.items() if key != "logprobs"}
     if isinstance(value, list | tuple):
         return [_walk(item, change, field) for item in value]
     return value
@@ -52,37 +35,3 @@ def _walk(value: Any, change: Callable[[str], str], field: str = "") -> Any:
 
 def _emptied(text: str) -> str:
     return f"[{len(text)} characters]" if text else ""
-
-
-def _patterned(text: str) -> str:
-    text = SECRET.sub("[key]", text)
-    text = EMAIL.sub("[email]", text)
-    return "".join(map(_without_numbers, _pieces(text)))
-
-
-def _pieces(text: str) -> Iterator[str]:
-    """The text in parts that each take some milliseconds, cut where no number is: a search lets nothing else run."""
-    start = 0
-    while len(text) - start > PIECE:
-        cut = NO_NUMBER.search(text, start + PIECE, start + 2 * PIECE)
-        end = cut.end() if cut else start + 2 * PIECE
-        yield text[start:end]
-        start = end
-    yield text[start:]
-
-
-def _without_numbers(text: str) -> str:
-    text = CARD.sub(lambda found: "[card]" if _is_card(found[0]) else found[0], text)
-    return PHONE.sub(lambda found: "[phone]" if _is_phone(found[0]) else found[0], text)
-
-
-def _is_card(text: str) -> bool:
-    """By Luhn's checksum: every second digit from the right counts double, as the sum of its digits."""
-    digits = [int(digit) for digit in text if digit.isdigit()]
-    doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
-    return 13 <= len(digits) <= 19 and (sum(doubled) + sum(digits[-1::-2])) % 10 == 0 and any(digits)
-
-
-def _is_phone(text: str) -> bool:
-    digits = sum(character.isdigit() for character in text)
-    return 9 - 2 * text.startswith("+") <= digits <= 15 and not DATE.fullmatch(text.strip())

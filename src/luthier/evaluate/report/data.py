@@ -46,7 +46,7 @@ def _step(step: dict[str, Any]) -> dict[str, Any]:
         "rows_in": count(rows_in),
         "rows_out": count(rows_out),
         "dropped": count(dropped),
-        "reasons": _reasons(part(step, "dropped")),
+        "reasons": _reasons(part(step, "dropped")) + [f"changed: {count(n)}" for n in [step.get("changed")] if n],
     }
 
 
