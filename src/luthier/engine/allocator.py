@@ -22,6 +22,9 @@ SETTINGS = {
     "M_ARENA_MAX": (-8, 1),
 }
 """mallopt(3): option number and value."""
+KEPT_MS = 60_000
+"""For how long mimalloc keeps freed pages: longer than a step, so that steps find them again. If it kept them for good,
+`give_back` could not give them back either."""
 
 
 def keep_pages() -> bool:
@@ -34,8 +37,11 @@ def keep_pages() -> bool:
 
 def give_back() -> None:
     """Give the system all freed pages now, so that what is resident is in use; nothing where the library is another."""
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mi_collect"):
+        library.mi_collect(ctypes.c_bool(True))
+    elif platform.libc_ver()[0] == "glibc":
+        library.malloc_trim(0)
 
 
 def preload() -> dict[str, str]:
@@ -47,4 +53,4 @@ def preload() -> dict[str, str]:
     path = Path(str(library.locate())) if library else None
     if platform.libc_ver()[0] != "glibc" or path is None or not path.exists():
         return {}
-    return {"LD_PRELOAD": str(path), "MIMALLOC_PURGE_DELAY": "-1"}
+    return {"LD_PRELOAD": str(path), "MIMALLOC_PURGE_DELAY": str(KEPT_MS)}
