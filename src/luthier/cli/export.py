@@ -32,7 +32,7 @@ def export(
         typer.Option("--data", metavar="FILE", help="Rows with answers; by default those it was tested on."),
     ] = None,
     margin: Annotated[
-        float, typer.Option("--margin", help="How much worse an export may be, in the metric's unit.")
+        float, typer.Option("--margin", min=0, help="How much worse an export may be, in the metric's unit.")
     ] = 0.02,
     as_json: AsJson = False,
 ) -> None:

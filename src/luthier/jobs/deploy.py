@@ -17,6 +17,7 @@ from luthier.jobs.llama_files import LlamaFiles, known_llama
 from luthier.jobs.machine import has_nvidia_driver
 from luthier.jobs.prepare import template_of
 from luthier.jobs.workspace import read_plan
+from luthier.models.export.architecture import ARCHITECTURES
 from luthier.models.families import Kind, context_length, kind_of, packs
 from luthier.models.locate import locate
 from luthier.models.packaged import PACKAGED, installed, packaged_texts
@@ -83,7 +84,7 @@ def find(home: Home, route: Route, forced: EngineName | None, note: Note) -> Fou
         what = f"`{route.ref}` was trained to {plan.settings.objective.type}, and neither writes text nor makes vectors"
         raise ModelError(what, mend="`luthier evaluate` answers rows with it")
     texts = texts_of(home, recipe.base_model)
-    engine = forced or ("llama_cpp" if _llama_can(home, route, recipe) else "torch")
+    engine = forced or _chosen(home, route, recipe, texts, note)
     spec, adapter = SPECS[engine](home, route, recipe, texts, note)
     created = version.created_at if version else None
     return Found(
@@ -154,13 +155,17 @@ def _llama(home: Home, route: Route, recipe: Recipe, texts: Texts, note: Note) -
 SPECS: dict[EngineName, Callable[[Home, Route, Recipe, Texts, Note], Spec]] = {"torch": _torch, "llama_cpp": _llama}
 
 
-def _llama_can(home: Home, route: Route, recipe: Recipe) -> bool:
-    """Whether llama.cpp may answer without being asked for: an export found that it says what the model says, and
-    there is no GPU, on which torch is as fast."""
+def _chosen(home: Home, route: Route, recipe: Recipe, texts: Texts, note: Note) -> EngineName:
+    """llama.cpp where an export found that it says what the model says, and there is no GPU, on which torch is as
+    fast."""
     if "llama_cpp" not in ENGINES or find_spec("xllamacpp") is None or has_nvidia_driver():
-        return False
+        return "torch"
     files = _llama_files(home, route, recipe)
-    return files is not None and files.agreement.ok
+    if files is None and texts.config["model_type"] in ARCHITECTURES:
+        note(
+            f"{route.ref} is served by torch; whether llama.cpp may, which is faster, says: luthier export {route.ref}"
+        )
+    return "llama_cpp" if files is not None and files.agreement.ok else "torch"
 
 
 def _llama_files(home: Home, route: Route, recipe: Recipe) -> LlamaFiles | None:

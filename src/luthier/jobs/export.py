@@ -84,17 +84,16 @@ def _measured(
     work, is_tuned = opened(subject.name, data, home, stages)
     if work.recipe.objective.type in (*HEADED, *PAIRED):
         return {}
-    rows = (
-        f"{work.plan.dataset_version or data} {len(work.rows['test'])} {margin}" if data is None else sha256_file(data)
-    )
+    rows = work.plan.dataset_version if data is None else sha256_file(data)
+    made_from = f"{subject.sha256} {rows} {margin}"
     kept = runs.run_folder(home, work.plan.run_id) / "scores" / "tuned.jsonl" if is_tuned and data is None else None
     before: Scores | None = None
     found = {}
     for format, folder in folders.items():
-        known = exports.newest(home, subject.name, format, f"{subject.sha256} {rows}")
+        known = exports.newest(home, subject.name, format, made_from)
         if known is None or known.measured is None:
             before = before or scores_before(work, is_tuned, kept)
-            known = exports.add(home, model=subject.name, format=format, path=folder, sha256=f"{subject.sha256} {rows}",
+            known = exports.add(home, model=subject.name, format=format, path=folder, sha256=made_from,
                                 measured=measure(work, folder, before, margin))  # fmt: skip
         found[format] = known.measured or {}
     return found
