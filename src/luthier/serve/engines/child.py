@@ -28,8 +28,8 @@ LAST_WORDS = 20
 PATIENCE_SECONDS = 5.0
 SURROUNDINGS = {"llama_cpp": {"GOMP_SPINCOUNT": "3000"}}
 """Engine → variables of its process. The threads of llama.cpp wait for each other some hundred times a token. By
-themselves they spin all the while, and where others want the same cores an answer takes ten times as long; if they slept
-at once, an answer would take twice as long on a quiet machine. So many turns cost 4 % there."""
+themselves they spin all the while, and where others want the same cores an answer takes ten times as long; asleep
+at once, it takes twice as long on a quiet machine. So many turns cost 4 % there."""
 log = logging.getLogger(__name__)
 
 
