@@ -131,7 +131,9 @@ def test_what_looks_personal_is_told_replaced_or_dropped(home, held) -> None:
 
     kept, done = said()
     assert kept == ["write to ana@example.org", "a part of a violin"]
-    assert done.prepared.notes == ["1 rows hold what looks personal or secret; `--personal redact` replaces it"]
+    assert done.prepared.notes == [
+        "1 rows hold what looks personal or secret; `curate.personal: redact`, or `--personal redact`, replaces it"
+    ]
     replaced, done = said(personal="redact")
     assert replaced == ["write to [email]", "a part of a violin"]
     assert next(step.changed for step in done.prepared.steps if step.name == "personal") == 1

@@ -97,12 +97,12 @@ def test_llama_cpp_cannot_be_forced_on_what_it_does_not_run(home: Home, tiny_lla
 
 def test_a_packaged_gguf_is_served_as_it_is(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
-    monkeypatch.setattr(deploy, "installed", lambda name: tmp_path / "model.gguf")
+    monkeypatch.setattr(packaged, "installed", lambda name: tmp_path / "model.gguf")
     monkeypatch.setitem(ENGINES, "llama_cpp", lambda spec: None)
     found = deploy.SPECS["llama_cpp"](
         home, Route("smollm2-135m-instruct", None), Recipe.model_validate({"base_model": "smollm2-135m-instruct",
         "data": "rows.jsonl"}), deploy.Texts(tmp_path, "decoder", {}), print,
     )  # fmt: skip
     assert found == ({"base": str(tmp_path / "model.gguf"), "tokenizer": str(tmp_path)}, None)
-    assert deploy.packaged_gguf("all-minilm-l6-v2") == tmp_path / "model.gguf"
-    assert deploy.packaged_gguf(str(tmp_path)) is None
+    assert packaged.published_gguf("all-minilm-l6-v2") == tmp_path / "model.gguf"
+    assert packaged.published_gguf(str(tmp_path)) is None

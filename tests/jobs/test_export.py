@@ -99,7 +99,9 @@ def test_the_verb(
     assert main(["export", str(tiny_llama), "--format", "gguf-f16", "--data", str(rows)]) == 0
     said = capsys.readouterr().out
     assert "tokens/s" in said
-    assert "gguf-f16: On exact_match" in said
-    assert "`luthier up` serves it with" in said
+    assert "gguf-f16: On exact_match the export is" in said
+    assert "llama.cpp, with weights in q8_0" in said
     assert main(["export", str(tiny_llama), "--format", "adapter"]) == 2
     assert "without an adapter" in capsys.readouterr().err
+    assert main(["export", "tickets@9"]) == 2
+    assert "tickets@9" in capsys.readouterr().err

@@ -100,7 +100,7 @@ def show_steps(steps: list[dict[str, Any]]) -> None:
 
 
 def _changed(step: Mapping[str, Any]) -> list[str]:
-    return [f"none; {step['changed']} rows changed"] if step.get("changed") else []
+    return [f"{step['changed']} changed"] if step.get("changed") else []
 
 
 def show_forecast(title: str, forecast: Mapping[str, Any]) -> None:

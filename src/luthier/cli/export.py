@@ -63,7 +63,7 @@ def _served(found: Mapping[str, Any]) -> str:
     from luthier.evaluate.report.numbers import share
 
     agreed = f"{share(found['share'])} [{share(found['low'])}, {share(found['high'])}] of {found['places']} tokens"
-    known = f"llama.cpp, with {Path(found['gguf']).name}, has the model's own next token first at {agreed}"
+    known = f"llama.cpp, with weights in {found['held']}, has the model's own next token first at {agreed}"
     return f"{known}; {share(found['tolerance'], 0)} are asked for: `luthier up` serves it with {found['engine']}."
 
 

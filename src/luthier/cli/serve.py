@@ -20,7 +20,11 @@ Host = Annotated[str, typer.Option("--host", help="The address to listen on; oth
 Port = Annotated[int, typer.Option("--port", help="0 is any free one.")]
 Engine = Annotated[
     Literal["torch", "llama_cpp"] | None,
-    typer.Option("--engine", help="By default the faster one of those that run the model.", show_default=False),
+    typer.Option(
+        "--engine",
+        help="By default torch, or llama.cpp where an export found that it says the same.",
+        show_default=False,
+    ),
 ]
 Redact = Annotated[
     Literal["off", "patterns", "content"],

@@ -144,7 +144,8 @@ def _unasked(rows: Sequence[Example], splits: dict[str, list[Example]]) -> tuple
 
 def _looks_personal(rows: Sequence[Example]) -> list[str]:
     found = sum(cleaned(row) is not row for row in rows)
-    return [f"{found} rows hold what looks personal or secret; `--personal redact` replaces it"] if found else []
+    mend = "`curate.personal: redact`, or `--personal redact`, replaces it"
+    return [f"{found} rows hold what looks personal or secret; {mend}"] if found else []
 
 
 def _otherwise(rows: Sequence[Example], train: Sequence[Example]) -> list[str]:

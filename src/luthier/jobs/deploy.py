@@ -20,7 +20,7 @@ from luthier.jobs.workspace import read_plan
 from luthier.models.export.architecture import ARCHITECTURES
 from luthier.models.families import Kind, context_length, kind_of, packs
 from luthier.models.locate import locate
-from luthier.models.packaged import PACKAGED, installed, packaged_texts
+from luthier.models.packaged import PACKAGED, packaged_texts, published_gguf
 from luthier.recipe import HEADED, DataEntry, Recipe
 from luthier.registry import versions
 from luthier.serve.deck import Deck, Found
@@ -146,7 +146,7 @@ def _llama(home: Home, route: Route, recipe: Recipe, texts: Texts, note: Note) -
         folder = tuned_folder(home, route) if files.adapter else None
         adapter = (route.version.adapter_sha256, folder) if folder and route.version else None
         return {"base": str(files.gguf), "tokenizer": tokenizer}, adapter
-    published = packaged_gguf(recipe.base_model) if route.version is None else None
+    published = published_gguf(recipe.base_model) if route.version is None else None
     if published is None:
         raise ModelError(f"`{route.ref}` was not written for llama.cpp yet", mend=f"luthier export {route.ref}")
     return {"base": str(published), "tokenizer": tokenizer}, None
@@ -156,8 +156,7 @@ SPECS: dict[EngineName, Callable[[Home, Route, Recipe, Texts, Note], Spec]] = {"
 
 
 def _chosen(home: Home, route: Route, recipe: Recipe, texts: Texts, note: Note) -> EngineName:
-    """llama.cpp where an export found that it says what the model says, and there is no GPU, on which torch is as
-    fast."""
+    """llama.cpp where an export found that it says what the model says, and there is no GPU, which it does not use."""
     if "llama_cpp" not in ENGINES or find_spec("xllamacpp") is None or has_nvidia_driver():
         return "torch"
     files = _llama_files(home, route, recipe)
@@ -173,13 +172,6 @@ def _llama_files(home: Home, route: Route, recipe: Recipe) -> LlamaFiles | None:
     fixed = route.version is not None or recipe.base_model.lower() in PACKAGED
     made_from = None if fixed else locate(recipe.base_model, home.cache("models")).sha256
     return known_llama(home, route.ref.lower() if route.version is None and fixed else route.ref, made_from)
-
-
-def packaged_gguf(base: str) -> Path | None:
-    """The file of a packaged model in GGUF; None for all others."""
-    name = base.lower()
-    path = installed(name) if name in PACKAGED else None
-    return path if path is not None and path.suffix == ".gguf" else None
 
 
 @lru_cache(maxsize=16)

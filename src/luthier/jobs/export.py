@@ -15,7 +15,8 @@ from luthier.jobs.exported import measure, scores_before
 from luthier.jobs.llama import ensure_llama, subject_of
 from luthier.jobs.reporting import Reporter, Stages
 from luthier.jobs.workspace import whole_folder
-from luthier.models.export.formats import GGUF, LLAMA, Subject, base_gguf, fault, write
+from luthier.models.export.formats import GGUF, LLAMA, Subject, fault, write
+from luthier.models.packaged import published_gguf
 from luthier.recipe import HEADED, PAIRED
 from luthier.serve.agreement import TOLERANCE
 from luthier.store import Home, exports, runs
@@ -105,13 +106,14 @@ def _served(subject: Subject, formats: Iterable[str], home: Home, stages: Stages
         return None
     with stages.stage("compare llama.cpp"):
         found = ensure_llama(home, subject, stages.note)
-    return {"engine": "llama_cpp" if found.agreement.ok else "torch", "gguf": str(found.gguf), "tolerance": TOLERANCE,
+    return {"engine": "llama_cpp" if found.agreement.ok else "torch", "gguf": str(found.gguf), "held": found.held,
+            "tolerance": TOLERANCE,
             **asdict(found.agreement)}  # fmt: skip
 
 
 def _notes(subject: Subject, formats: Sequence[str], measured: bool) -> list[str]:
     notes = []
-    if base_gguf(subject.files) and any(format in GGUF for format in formats):
+    if published_gguf(subject.files.name) and any(format in GGUF for format in formats):
         instead = "gguf-adapter" if subject.plain else "ollama"
         notes.append(f"{subject.files.name} was published in {subject.files.quantised}, and more bits bring nothing of "
                      f"its own back. `{instead}` has the base as it was published.")  # fmt: skip

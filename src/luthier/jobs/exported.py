@@ -36,7 +36,7 @@ from luthier.serve.engines.engine import Ask, Engine
 from luthier.serve.engines.llama_cpp import LlamaEngine
 from luthier.store.files import write_atomic
 
-BEFORE = "the model before the export"
+BEFORE = "the model before it"
 SPEED_TOKENS = 64
 """New tokens of the one answer by which the speed is measured."""
 Progress = Callable[[int, int], None]
@@ -63,7 +63,7 @@ def measure(work: Work, folder: Path, before: Scores, margin: float) -> dict[str
     level, metric = work.recipe.evaluate.confidence, metrics[0]
     delta = asdict(compare(found, before, metric, level))
     verdict = decide(metric=metric, deltas={BEFORE: {metric: delta}}, forgetting={},
-                     ship=Ship(require="not_worse", margin=margin), confidence=level)  # fmt: skip
+                     ship=Ship(require="not_worse", margin=margin), confidence=level, whom="the export")  # fmt: skip
     return {"metric": metric, "confidence": level, "margin": margin, "scores": values(found, metrics, level),
             "before": values(before, metrics, level), "delta": delta, "verdict": verdict.verdict,
             "reason": verdict.reasons[0], "tokens_per_second": speed}  # fmt: skip

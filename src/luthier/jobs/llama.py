@@ -21,10 +21,11 @@ from luthier.evaluate import retention
 from luthier.jobs.in_service import registered
 from luthier.jobs.llama_files import SERVED, LlamaFiles, known_llama
 from luthier.jobs.prepare import renderer_of
-from luthier.models.export.formats import Subject, base_gguf, merged_gguf, write_base
+from luthier.models.export.formats import Subject, merged_gguf, write_base
 from luthier.models.export.gguf_file import Numbers
 from luthier.models.load import load_base, load_policy
 from luthier.models.locate import locate
+from luthier.models.packaged import published_gguf
 from luthier.models.score import likeliest
 from luthier.registry import versions
 from luthier.serve.agreement import Agreement, Thoughts, agreement
@@ -59,19 +60,22 @@ def _made(home: Home, subject: Subject, note: Note) -> LlamaFiles:
     for numbers in FEWER_FIRST:
         gguf = _file(home, subject, numbers, note)
         note(f"{subject.name}: comparing llama.cpp with the model")
-        found = LlamaFiles(gguf, subject.plain, _compare(subject, gguf, reference))
+        held = str(subject.files.quantised) if gguf == published_gguf(subject.files.name) else numbers
+        found = LlamaFiles(gguf, held, subject.plain, _compare(subject, gguf, reference))
         if found.agreement.ok:
             break
-    exports.add(home, model=subject.name, format=SERVED, path=found.gguf, sha256=subject.sha256,
-                measured={"adapter": found.adapter, "agreement": asdict(found.agreement)})  # fmt: skip
+    measured = {"held": found.held, "adapter": found.adapter, "agreement": asdict(found.agreement)}
+    exports.add(home, model=subject.name, format=SERVED, path=found.gguf, sha256=subject.sha256, measured=measured)
     return found
 
 
 def subject_of(home: Home, model: str, note: Note = lambda text: None) -> Subject:
-    """A registered version, or a base model. Raises ModelError where there is none of this name."""
+    """A registered version, or a base model. Raises NotFound or ModelError where there is none of this name."""
     try:
         found = versions.get(home, model)
     except NotFound:
+        if "@" in model and not Path(model).exists():
+            raise
         files = locate(model, home.cache("models"), note)
         return Subject(files.name, files, None, Renderer.from_folder(files.folder), files.sha256)
     plan, folder = registered(home, found)
@@ -116,7 +120,7 @@ def _marked(subject: Subject, rows: Sequence[Example], form: str) -> list[Marked
 def _file(home: Home, subject: Subject, numbers: Numbers, note: Note) -> Path:
     """The GGUF file, from the cache where it was made before."""
     alone = subject.adapter is None or subject.plain
-    published = base_gguf(subject.files) if alone and numbers == FEWER_FIRST[0] else None
+    published = published_gguf(subject.files.name) if alone and numbers == FEWER_FIRST[0] else None
     made_from = subject.files.sha256 if alone else subject.sha256
     write = partial(write_base if alone else merged_gguf, subject, numbers=numbers)
     return published or _once(home.cache("llama") / f"{made_from[:32]}-{numbers}.gguf", write, note)

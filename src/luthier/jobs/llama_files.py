@@ -14,9 +14,11 @@ SERVED = "llama_cpp"
 
 @dataclass(frozen=True)
 class LlamaFiles:
-    """`gguf` is the base where `adapter` says that what was learnt is put on it, else all in one."""
+    """`gguf`, with weights `held` in such numbers, is the base where `adapter` says that what was learnt is put on it,
+    else all in one."""
 
     gguf: Path
+    held: str
     adapter: bool
     agreement: Agreement
 
@@ -27,4 +29,5 @@ def known_llama(home: Home, model: str, sha256: str | None = None) -> LlamaFiles
     known = exports.newest(home, model, SERVED, sha256)
     if known is None or known.measured is None or not known.path.exists():
         return None
-    return LlamaFiles(known.path, known.measured["adapter"], Agreement(**known.measured["agreement"]))
+    found = known.measured
+    return LlamaFiles(known.path, found["held"], found["adapter"], Agreement(**found["agreement"]))

@@ -88,6 +88,12 @@ def installed(name: str) -> Path:
     )
 
 
+def published_gguf(name: str) -> Path | None:
+    """The GGUF file that a packaged model was published as; None for all others."""
+    path = installed(name.lower()) if name.lower() in PACKAGED else None
+    return path if path is not None and path.suffix == ".gguf" else None
+
+
 def _make_once(folder: Path, write: Callable[[Path], None]) -> None:
     """Several processes may come here at once: the first writes the folder, the others wait for it."""
     folder.parent.mkdir(parents=True, exist_ok=True)

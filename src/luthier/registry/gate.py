@@ -36,7 +36,7 @@ class Finding:
 
 def decide(
     *, metric: str, deltas: Deltas, forgetting: Mapping[str, Mapping[str, Any]], ship: Ship, confidence: float,
-    beside: Mapping[str, Any] = {},
+    beside: Mapping[str, Any] = {}, whom: str = "the tuned model",
 ) -> Verdict:  # fmt: skip
     """Decide on `metric`, from the `deltas` and `forgetting` entries of a run document.
 
@@ -51,16 +51,18 @@ def decide(
 
     `beside` has the `metric` and `deltas` of a second objective, which need not be better: it fails where it is shown
     to be worse than a baseline, that is, where `high` lies below 0 (or below minus `ship.margin`).
+
+    `whom` is what the reasons call what is judged.
     """
     entries = {name: found[metric] for name, found in deltas.items() if metric in found}
     strongest_first = sorted(entries, key=lambda name: number(entries[name], "value", missing=-math.inf))
-    findings = [_against(name, entries[name], metric, ship, confidence) for name in strongest_first]
+    findings = [_against(name, entries[name], metric, ship, confidence, whom) for name in strongest_first]
     if not entries:
         reason = f"No baseline was measured on {metric}, so there is nothing to be better than."
         findings = [Finding(False, reason, ["Measure at least one baseline: `evaluate.baselines: [base]`."])]
     findings += [_kept(name, check, confidence) for name, check in forgetting.items()]
     findings += [
-        _beside(name, found[beside["metric"]], beside["metric"], ship, confidence)
+        _beside(name, found[beside["metric"]], beside["metric"], ship, confidence, whom)
         for name, found in beside.get("deltas", {}).items()
     ]
     unmeasured = [] if forgetting else ["What the model forgot was not measured."]
@@ -74,7 +76,7 @@ def decide(
     return Verdict("hold" if failed else "ship", reasons, list(advice))
 
 
-def _against(name: str, delta: Mapping[str, Any], metric: str, ship: Ship, confidence: float) -> Finding:
+def _against(name: str, delta: Mapping[str, Any], metric: str, ship: Ship, confidence: float, whom: str) -> Finding:
     rival = NAMES.get(name, name)
     floor = _floor(ship)
     value, low, high = (number(delta, key) for key in ("value", "low", "high"))
@@ -85,15 +87,15 @@ def _against(name: str, delta: Mapping[str, Any], metric: str, ship: Ship, confi
     bound = f"minus the margin of {change(ship.margin, metric).lstrip('+')}" if floor else "0"
     told = f"the {level(confidence)} interval, {interval(delta, metric)}, " + _lies(low, high, floor, bound)
     reason = (
-        f"On {metric} the tuned model is {change(abs(value), metric).lstrip('+')} "
+        f"On {metric} {whom} is {change(abs(value), metric).lstrip('+')} "
         f"{'better' if value >= 0 else 'worse'} than {rival} (n = {delta.get('n', 'unknown')}); {told}."
     )
     return Finding(passes, reason, [] if passes else advise_task(name, delta, floor, confidence))
 
 
-def _beside(name: str, delta: Mapping[str, Any], metric: str, ship: Ship, confidence: float) -> Finding:
+def _beside(name: str, delta: Mapping[str, Any], metric: str, ship: Ship, confidence: float, whom: str) -> Finding:
     """The second objective against a baseline: its interval must reach the floor, and need not lie above it."""
-    told = _against(name, delta, metric, ship, confidence)
+    told = _against(name, delta, metric, ship, confidence, whom)
     floor, high = _floor(ship), number(delta, "high")
     passes = told.passes or not math.isfinite(high) or high >= floor
     return Finding(passes, f"Beside it: {told.reason[0].lower()}{told.reason[1:]}", [] if passes else [BESIDE_WORSE])

@@ -15,7 +15,7 @@ from luthier.models.export.gguf_adapter import not_plain, write_adapter
 from luthier.models.export.gguf_file import Numbers, write_gguf
 from luthier.models.export.ollama import modelfile
 from luthier.models.locate import ModelFiles
-from luthier.models.packaged import PACKAGED, installed
+from luthier.models.packaged import published_gguf
 from luthier.models.weights import weight_files
 
 Progress = Callable[[int, int], None]
@@ -71,7 +71,7 @@ def write(subject: Subject, format: str, target: Path, progress: Progress = lamb
     elif format in GGUF or (format == "ollama" and subject.adapter and not subject.plain):
         merged_gguf(subject, target / MODEL, GGUF.get(format, "q8_0"), progress)
     else:
-        published = base_gguf(subject.files)
+        published = published_gguf(subject.files.name)
         if published:
             shutil.copyfile(published, target / MODEL)
         else:
@@ -81,12 +81,6 @@ def write(subject: Subject, format: str, target: Path, progress: Progress = lamb
     if format == "ollama":
         text = modelfile(subject.renderer, MODEL, ADAPTER if subject.plain else None)
         (target / "Modelfile").write_text(text, encoding="utf-8")
-
-
-def base_gguf(files: ModelFiles) -> Path | None:
-    """The GGUF file that a packaged base was published as."""
-    path = installed(files.name) if files.name in PACKAGED else Path()
-    return path if path.suffix == ".gguf" else None
 
 
 def write_base(
@@ -108,8 +102,7 @@ def merged_gguf(
 ) -> None:
     """The base with what was learnt merged into it."""
     if subject.adapter is None:
-        folder = subject.files.folder
-        write_gguf(folder, subject.files.config, numbers, target, subject.renderer, subject.name, progress)
+        write_base(subject, target, numbers, progress)
         return
     with TemporaryDirectory(prefix="merged-", dir=target.parent) as made:
         merged_folder(subject, Path(made))

@@ -8,10 +8,8 @@ from dataclasses import replace
 from functools import partial
 
 from luthier.errors import ModelError
-from luthier.serve.engines.engine import Ask, Engine, Piece, Token
+from luthier.serve.engines.engine import SURE, Ask, Engine, Piece, Token
 
-SURE = 1e6
-"""A bias that decides."""
 Allowed = Callable[[list[int]], Sequence[int]]
 """Ids written so far → those that may come next; none but ids that end an answer where it is whole."""
 Progress = Callable[[int, int], None]

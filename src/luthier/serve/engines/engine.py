@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 Finish = Literal["stop", "length", "cancelled", "error"]
+SURE = 1e6
+"""A bias that decides."""
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from luthier.serve.engines.engine import Ask, Finish, OnPiece, Piece, Token
+from luthier.serve.engines.engine import SURE, Ask, Finish, OnPiece, Piece, Token
 from luthier.serve.engines.grammar import Matcher
-from luthier.serve.engines.llama_server import SURE, Wish
+from luthier.serve.engines.llama_server import Wish
 
 BURSTS = (1, 2, 4, 8)
 """Tokens of the first bursts of an answer, and of all after them: the first token comes soon, the others cheaply."""

@@ -17,12 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from luthier.errors import MissingExtra, ModelError
-from luthier.serve.engines.engine import Token
+from luthier.serve.engines.engine import SURE, Token
 
 READ_TOKENS = 512
 """Of prompts at a time, between two tokens of the answers under way."""
-SURE = 1e6
-"""A bias that decides."""
 
 
 @dataclass(frozen=True)
