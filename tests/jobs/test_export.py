@@ -56,7 +56,7 @@ def test_an_export_is_written_measured_and_then_known(
 def test_llama_cpp_serves_what_it_was_seen_to_say_alike(home: Home, tiny_llama: Path, few_places: None) -> None:
     route, told = Route(str(tiny_llama), None), list[str]()
     assert deploy.find(home, route, None, told.append).spec["engine"] == "torch"
-    assert told == [f"{tiny_llama} is served by torch; whether llama.cpp may, which is faster, says: "
+    assert told == [f"{tiny_llama} is served by torch; whether llama.cpp may, faster for few clients, says: "
                     f"luthier export {tiny_llama}"]  # fmt: skip
     with pytest.raises(ModelError, match="luthier export"):
         deploy.find(home, route, "llama_cpp", print)

@@ -162,7 +162,7 @@ def _chosen(home: Home, route: Route, recipe: Recipe, texts: Texts, note: Note) 
     files = _llama_files(home, route, recipe)
     if files is None and texts.config["model_type"] in ARCHITECTURES:
         note(
-            f"{route.ref} is served by torch; whether llama.cpp may, which is faster, says: luthier export {route.ref}"
+            f"{route.ref} is served by torch; whether llama.cpp may, faster for few clients, says: luthier export {route.ref}"
         )
     return "llama_cpp" if files is not None and files.agreement.ok else "torch"
 
