@@ -161,9 +161,8 @@ def _chosen(home: Home, route: Route, recipe: Recipe, texts: Texts, note: Note) 
         return "torch"
     files = _llama_files(home, route, recipe)
     if files is None and texts.config["model_type"] in ARCHITECTURES:
-        note(
-            f"{route.ref} is served by torch; whether llama.cpp may, faster for few clients, says: luthier export {route.ref}"
-        )
+        why = "whether llama.cpp may, faster for few clients, says"
+        note(f"{route.ref} is served by torch; {why}: luthier export {route.ref}")
     return "llama_cpp" if files is not None and files.agreement.ok else "torch"
 
 
