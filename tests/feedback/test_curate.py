@@ -139,3 +139,14 @@ def test_what_looks_personal_is_told_replaced_or_dropped(home, held) -> None:
     assert next(step.changed for step in done.prepared.steps if step.name == "personal") == 1
     assert done.prepared.notes == []
     assert said(personal="drop")[0] == ["a part of a violin"]
+
+
+def test_an_answer_that_is_empty_can_be_corrected(home, held) -> None:
+    for name, empty in (("c1", ""), ("c2", None)):
+        chat_trace(home, name, f"what is bridge {name}?", {"role": "assistant", "content": empty})
+        receive(home, [{"trace_id": name, "kind": "correction", "value": "a part of a violin", "rater": "ana"}])
+    done = curated(home, held)
+    assert [row.answer() for row in version.read(home, str(done.dataset), "train")] == ["a part of a violin"] * 2
+    pairs = curated(home, held, task="preference")
+    assert pairs.dataset is None
+    assert next(step.rows_out for step in pairs.prepared.steps if step.name == "usable") == 0

@@ -25,13 +25,16 @@ def question(trace: Answered) -> tuple[tuple[Message, ...], Tools]:
 
 
 def answer(trace: Answered, index: int) -> Message:
-    """The message of one choice. Raises DataError where the completion has no such choice."""
+    """The message of one choice, which may be empty, as a model may end at once. Raises DataError where the completion
+    has no such choice."""
     choices = (trace.answer or {}).get("choices") or []
     found = next((choice for choice in choices if choice.get("index") == index), None)
     if found is None or "message" not in found:
         has = f"{len(choices)} choices" if choices else "no answer"
         raise DataError(f"the completion has {has}, and none with the number {index}", "index", "The first one is 0")
     message = {key: found["message"].get(key) for key in ("role", "content", "tool_calls")}
+    if not message["content"] and not message["tool_calls"]:
+        return {"role": "assistant", "content": ""}
     return read_messages([message], "answer")[0]
 
 
