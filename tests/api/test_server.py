@@ -39,10 +39,12 @@ def test_small_packets_go_at_once(patient: Any) -> None:
     """Without it, each reply waits some 40 ms for the client's acknowledgement of its head."""
     with httpx.Client(base_url="http://{}:{}".format(*patient)) as client:
         client.get("/health")
-        begun = time.perf_counter()
-        for _ in range(10):
+        taken = []
+        for _ in range(20):
+            begun = time.perf_counter()
             client.get("/health")
-        assert time.perf_counter() - begun < 0.3
+            taken.append(time.perf_counter() - begun)
+        assert min(taken) < 0.03  # a busy machine slows some, a waiting packet all
 
 
 def test_with_a_key_it_listens_anywhere(home: Home) -> None:

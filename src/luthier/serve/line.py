@@ -7,7 +7,6 @@ in line though it is full: else those who ask again as soon as they are answered
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -72,18 +71,19 @@ class Line:
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
         """Wait for a place and hold it. Raises Busy where the line is full."""
-        if not self._may_enter(time.monotonic()):
-            raise Busy(f"{self.waiting} requests wait for this model already", self._expect(time.monotonic()))
+        clock = asyncio.get_running_loop().time
+        if not self._may_enter(clock()):
+            raise Busy(f"{self.waiting} requests wait for this model already", self._expect(clock()))
         self.waiting += 1
         try:
             await self._free.acquire()
         finally:
             self.waiting -= 1
         self.served += 1
-        begun = time.perf_counter()
+        begun = clock()
         try:
             yield
         finally:
             self.served -= 1
-            self.mean_seconds += SMOOTHING * (time.perf_counter() - begun - self.mean_seconds)
+            self.mean_seconds += SMOOTHING * (clock() - begun - self.mean_seconds)
             self._free.release()
