@@ -1,4 +1,4 @@
-"""The reference engine on a real model: the words of transformers."""
+"""The engines on a real model: the words of transformers, and characters of several tokens."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from listening import Heard, hear
 from transformers import AutoModelForCausalLM
 
 from luthier.data.render import Renderer
+from luthier.models.export.gguf_header import read_header
 from luthier.models.load import load_base
 from luthier.models.locate import locate
+from luthier.models.packaged import packaged_texts, published_gguf
 from luthier.serve.engines.engine import Ask
+from luthier.serve.engines.llama_server import Form, LlamaServer, Wish
 from luthier.serve.engines.torch_engine import TorchEngine
 
 TICKETS = Path(__file__).parents[3] / "examples" / "tickets" / "test.jsonl"
 PROMPTS, LONGEST = 40, 24
+WISH = "Write five emoji of animals: 🐈 🐕 🦊 and then the word for cat in Chinese and Japanese."
 TIE = 1e-3
 """Logits this close to the best one may be chosen instead: they are sums of many numbers in another order."""
 
@@ -62,3 +66,21 @@ def _tie(reference: torch.nn.Module, prompt: list[int], found: Heard, expected: 
     logits = reference(torch.tensor([[*prompt, *expected[:place]]])).logits[0, -1]
     mine, theirs = both[place]
     return abs(float(logits[mine] - logits[theirs])) < TIE
+
+
+def test_a_stream_names_all_ids_of_a_character(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gguf = published_gguf("smollm2-135m-instruct")
+    assert gguf is not None
+    renderer = Renderer.from_folder(packaged_texts("smollm2-135m-instruct", tmp_path))
+    ids = list(renderer.prompt([{"role": "user", "content": WISH}]))
+    server = LlamaServer(gguf, [], Form(1, 512, 16, 2, read_header(gguf)))
+    try:
+        animals = Wish(0, ids, 24)
+        whole = [token.id for token in server.write(animals)]
+        monkeypatch.setattr(server, "write", None)  # nothing is drawn again
+        streamed: list[int] = []
+        server.stream(animals, lambda tokens: bool(streamed.extend(token.id for token in tokens)) or True)
+        assert streamed == whole
+        assert {10813, 234} < set(streamed)
+    finally:
+        server.close()

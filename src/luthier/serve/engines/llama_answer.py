@@ -13,8 +13,6 @@ from luthier.serve.engines.engine import SURE, Ask, Finish, OnPiece, Piece, Toke
 from luthier.serve.engines.grammar import Matcher
 from luthier.serve.engines.llama_server import Wish
 
-BURSTS = (1, 2, 4, 8)
-"""Tokens of the first bursts of an answer, and of all after them: the first token comes soon, the others cheaply."""
 RANDOM_SEEDS = 2**32 - 1
 """llama.cpp takes seeds below this one."""
 
@@ -27,7 +25,6 @@ class Answer:
         self.seed = secrets.randbits(63) if ask.seed is None else ask.seed
         self.matcher: Matcher | None = None
         self.written: list[int] = []
-        self.bursts = 0
         self.cancelled = self.ended = False
 
     @property
@@ -35,12 +32,16 @@ class Answer:
         """Tokens that it may still write."""
         return self.longest - len(self.written)
 
-    def wish(self, slot: int, adapter: int | None, keep: bool) -> Wish:
-        """What comes next: one token where it depends on those before in a way that llama.cpp does not know."""
+    @property
+    def single(self) -> bool:
+        """Whether it is written token by token: each depends on those before in a way that llama.cpp does not know."""
         ask = self.ask
-        single = self.matcher is not None or ask.presence or ask.frequency or ask.top_logprobs is not None
-        count = 1 if single else min(BURSTS[min(self.bursts, len(BURSTS) - 1)], self.left)
-        self.bursts += 1
+        return bool(self.matcher or ask.presence or ask.frequency) or ask.top_logprobs is not None
+
+    def wish(self, slot: int, adapter: int | None, keep: bool) -> Wish:
+        """What comes next: all that is left, or one token."""
+        ask = self.ask
+        count = 1 if self.single else self.left
         return Wish(slot, [*ask.prompt, *self.written], count, adapter, keep, ask.temperature, ask.top_p,
                     self._seed(), self._bias(), ask.top_logprobs)  # fmt: skip
 
@@ -70,7 +71,7 @@ class Answer:
         self.on_piece(piece)
 
     def _seed(self) -> int:
-        """Of this burst: it is the answer's own and goes on from place to place."""
+        """From here on; where the server was opened again in the middle, the answer has its own for this place."""
         digest = hashlib.sha256(f"{self.seed} {len(self.written)}".encode()).digest()
         return int.from_bytes(digest[:8], "little") % RANDOM_SEEDS
 

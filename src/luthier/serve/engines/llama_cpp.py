@@ -1,7 +1,7 @@
 """The engine for CPUs: llama.cpp on a GGUF file, with the adapters of a base beside each other.
 
-An answer has a slot to itself and is written a few tokens at a time. Between two of these bursts it can be cancelled,
-and the server can be opened again with one more adapter: the answer goes on from what is written of it.
+An answer has a slot to itself. After each token it can be cancelled, and the server can be opened again with one more
+adapter: the answer goes on from what is written of it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 from luthier.errors import ModelError
 from luthier.models.export.gguf_adapter import write_adapter
 from luthier.models.export.gguf_header import read_header
-from luthier.serve.engines.engine import Ask, OnPiece, Piece
+from luthier.serve.engines.engine import Ask, OnPiece, Piece, Token
 from luthier.serve.engines.grammar import Grammars
 from luthier.serve.engines.llama_answer import Answer
 from luthier.serve.engines.llama_server import Form, LlamaServer, Wish
@@ -30,6 +30,8 @@ MEMORY_BYTES = 1 << 30
 """What keys and values may take, where the specification does not say."""
 FEWEST_SLOTS, MOST_SLOTS = 2, 8
 """Answers that are written at once."""
+WORTH_TOKENS = 64
+"""So many remembered tokens are worth a slot that is not beside the others, which are then computed apart."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +39,6 @@ class Header:
     """What the engine must know of a GGUF file, from its metadata."""
 
     fields: Mapping[str, Any]
-
-    @property
-    def size(self) -> int:
-        """Tokens of the vocabulary."""
-        return len(self.fields["tokenizer.ggml.tokens"])
-
-    @property
-    def end(self) -> int:
-        """The id of a token without text."""
-        return int(self.fields["tokenizer.ggml.eos_token_id"])
 
     @property
     def config(self) -> dict[str, Any]:
@@ -105,12 +97,12 @@ class LlamaEngine:
         self.model, self.adapters = model, dict(adapters)
         self._header = Header(read_header(model))
         slots, self.context = self._header.places(8 * memory_bytes // memory_bits)
-        self._grammars = Grammars(tokenizer, self._header.size)
         self._folder = tempfile.TemporaryDirectory(prefix="luthier-")
         self._files = [self._converted(number, folder) for number, folder in enumerate(self.adapters.values())]
         self._free = [Slot(number) for number in range(slots)]
         threads = threads or len(os.sched_getaffinity(0))
-        self._form = Form(slots, self.context, memory_bits, threads, self._header.end, self._header.size)
+        self._form = Form(slots, self.context, memory_bits, threads, self._header.fields)
+        self._grammars = Grammars(tokenizer, self._form.size)
         self._server = self._open(self._files)
         self._gate, self._lock, self._loading = Gate(), threading.Lock(), threading.Lock()
         self._waiting: deque[Answer] = deque()
@@ -120,7 +112,7 @@ class LlamaEngine:
 
     def start(self, ask: Ask, on_piece: OnPiece) -> None:
         """As `Engine.start`."""
-        answer = Answer(ask, on_piece, min(ask.max_new_tokens, self.context - len(ask.prompt)), self._header.size)
+        answer = Answer(ask, on_piece, min(ask.max_new_tokens, self.context - len(ask.prompt)), self._form.size)
         with self._lock:
             if not self._closed:
                 if fault := self._fault(ask):
@@ -134,7 +126,7 @@ class LlamaEngine:
         on_piece(Piece(finish="error", error="the engine was closed"))
 
     def cancel(self, id: str) -> None:
-        """As `Engine.cancel`. An answer under way ends with its burst."""
+        """As `Engine.cancel`. An answer under way ends with its next token."""
         with self._lock:
             for answer in self._writing:
                 answer.cancelled |= answer.ask.id == id
@@ -148,7 +140,7 @@ class LlamaEngine:
         raise ModelError("this model writes text and embeds none", str(self.model), "Ask an encoder")
 
     def load(self, name: str, adapter: Path) -> None:
-        """As `Engine.load`. Opens the server again, with one more adapter, between two bursts."""
+        """As `Engine.load`. Opens the server again, with one more adapter, between two tokens of all others."""
         with self._loading:
             if self.adapters.get(name) == adapter:
                 return
@@ -188,10 +180,13 @@ class LlamaEngine:
         return ""
 
     def _give_out(self) -> None:
-        """Waiting answers to free slots, each to the one that remembers most of its prompt."""
+        """Waiting answers to free slots: each to one that remembers much of its prompt, else to the first.
+
+        llama.cpp computes slots together whose numbers have no gap between them.
+        """
         while self._waiting and self._free:
             answer = self._waiting.popleft()
-            slot = max(self._free, key=lambda slot: slot.shared(answer.ask))
+            slot = max(self._free, key=lambda slot: (slot.shared(answer.ask) // WORTH_TOKENS, -slot.number))
             self._free.remove(slot)
             self._writing.append(answer)
             self._writers.submit(self._write, answer, slot)
@@ -205,8 +200,7 @@ class LlamaEngine:
                     answer.end("cancelled")
                 else:
                     with self._gate.open():
-                        tokens = self._server.write(self._wish(answer, slot))
-                    answer.take(tokens)
+                        self._go_on(answer, self._wish(answer, slot))
         except Exception as error:  # a schema that cannot be followed, or a fault of ours: the others are answered
             answer.end("error", str(error) if isinstance(error, ModelError) else f"{type(error).__name__}: {error}")
         finally:
@@ -214,6 +208,18 @@ class LlamaEngine:
                 self._writing.remove(answer)
                 self._free.append(slot)
                 self._give_out()
+
+    def _go_on(self, answer: Answer, wish: Wish) -> None:
+        """Write one token, or all until its end or until something else is to happen."""
+
+        def hear(tokens: list[Token]) -> bool:
+            answer.take(tokens)
+            return not (answer.ended or answer.cancelled or self._closed or self._gate.shut)
+
+        if wish.count == 1:
+            hear(self._server.write(wish))
+        else:
+            self._server.stream(wish, hear)
 
     def _wish(self, answer: Answer, slot: Slot) -> Wish:
         adapter = answer.ask.adapter
@@ -235,16 +241,16 @@ class LlamaEngine:
 
 
 class Gate:
-    """Several may be inside, or one alone, before whom those that come later wait."""
+    """Several may be inside, or one alone, before whom those that come later wait: `shut` tells the others to leave."""
 
     def __init__(self) -> None:
-        self._changed, self._inside, self._shut = threading.Condition(), 0, False
+        self._changed, self._inside, self.shut = threading.Condition(), 0, False
 
     @contextmanager
     def open(self) -> Iterator[None]:
         """Be inside with others."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._shut)
+            self._changed.wait_for(lambda: not self.shut)
             self._inside += 1
         try:
             yield
@@ -257,11 +263,11 @@ class Gate:
     def alone(self) -> Iterator[None]:
         """Be inside when all others have left. Not for two at once."""
         with self._changed:
-            self._shut = True
+            self.shut = True
             self._changed.wait_for(lambda: not self._inside)
         try:
             yield
         finally:
             with self._changed:
-                self._shut = False
+                self.shut = False
                 self._changed.notify_all()

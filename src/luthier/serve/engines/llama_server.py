@@ -1,22 +1,23 @@
 """llama.cpp's server inside this process (xllamacpp): a base from a GGUF file, LoRA adapters on it, and slots.
 
-A slot keeps the keys and values of what it has read last. What is asked of it is a few tokens at a time, as whole
-answers: streamed ones leave out ids that are parts of a character, and cannot be stopped while a prompt is read.
+A slot keeps the keys and values of what it has read last. A stream cannot be stopped while a prompt is read.
 """
 
 from __future__ import annotations
 
 import ctypes
+import json
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from luthier.errors import MissingExtra, ModelError
+from luthier.serve.engines.characters import Characters
 from luthier.serve.engines.engine import SURE, Token
 
 READ_TOKENS = 512
@@ -47,15 +48,24 @@ class Wish:
 class Form:
     """How a server is laid out: `slots` of `context` tokens, keys and values in numbers of 16 or 32 bits.
 
-    `end` is the id of a token without text, `size` how many tokens the vocabulary has.
+    `fields` are the metadata of the base's file.
     """
 
     slots: int
     context: int
     bits: int
     threads: int
-    end: int
-    size: int
+    fields: Mapping[str, Any]
+
+    @property
+    def size(self) -> int:
+        """Tokens of the vocabulary."""
+        return len(self.fields["tokenizer.ggml.tokens"])
+
+    @property
+    def end(self) -> int:
+        """The id of a token without text."""
+        return int(self.fields["tokenizer.ggml.eos_token_id"])
 
 
 class LlamaServer:
@@ -66,7 +76,7 @@ class LlamaServer:
             import xllamacpp
         except ImportError as error:
             raise MissingExtra("xllamacpp is not installed", mend="Install luthier[serve]") from error
-        self.adapters, self.form = len(adapters), form
+        self.adapters, self.form, self._characters = len(adapters), form, Characters(form.fields)
         place = tempfile.mkdtemp(prefix="luthier-")
         try:
             with signals_kept():
@@ -87,6 +97,38 @@ class LlamaServer:
         logprobs = (found["choices"][0]["logprobs"] or {}).get("content")
         return [_with_logprobs(logprobs[0], wish.top) if logprobs else self._part(wish, tokens[0])]
 
+    def stream(self, wish: Wish, hear: Callable[[list[Token]], bool]) -> None:
+        """Tokens as they are written, at most `wish.count`, until `hear` says no or one ends the text.
+
+        `wish.top` is None. Ids of bytes that are no character, and of one that the length cuts, are drawn again; the
+        stream ends with them. Raises ModelError if llama.cpp refuses it.
+        """
+        known: list[int] = []
+        refused: list[Any] = []
+        lost = 0
+
+        def listen(line: str) -> bool:
+            nonlocal lost
+            found = json.loads(line)
+            if "__verbose" not in found:
+                refused.append(found)
+                return True
+            said = found["__verbose"]
+            ids, lost = said["tokens"], said["tokens_predicted"] - len(known) - len(said["tokens"])
+            if lost and ids:
+                before = self._characters.before(ids[0], said["content"], lost)
+                if before is None:
+                    return True
+                ids, lost = [*before, *ids], 0
+            known.extend(ids)
+            return bool(ids) and not hear([Token(id) for id in ids])
+
+        self._server.handle_completions(json.dumps(self._body(wish) | {"stream": True}), listen)
+        if refused:
+            raise _refusal(refused[0])
+        if lost:
+            hear(self.write(replace(wish, ids=[*wish.ids, *known], count=lost)))
+
     def _part(self, wish: Wish, id: int) -> Token:
         """The token `id`, which is a part of a character: llama.cpp says nothing of it but that it was written."""
         likely = Wish(wish.slot, wish.ids, 1, wish.adapter, bias={self.form.end: SURE}, top=self.form.size)
@@ -95,30 +137,36 @@ class LlamaServer:
         return Token(id, own, tuple((one["id"], one["logprob"]) for one in ranked[: wish.top]))
 
     def _complete(self, wish: Wish) -> dict[str, Any]:
-        found = self._server.handle_completions(
-            {
-                "prompt": list(wish.ids),
-                "id_slot": wish.slot,
-                "n_predict": wish.count,
-                "lora": [{"id": n, "scale": float(n == wish.adapter)} for n in range(self.adapters)],
-                "cache_prompt": wish.keep,
-                "temperature": wish.temperature,
-                "top_p": wish.top_p,
-                "seed": wish.seed,
-                "samplers": ["temperature", "top_p"],
-                "logit_bias": [[id, value] for id, value in wish.bias.items()],
-                "n_probs": 0 if wish.top is None else max(1, wish.top),
-                "return_tokens": True,
-                "verbose": True,
-            }
-        )
+        found = self._server.handle_completions(self._body(wish))
         if "__verbose" not in found:
-            raise ModelError(f"llama.cpp refuses it: {found.get('error', found).get('message')}")
+            raise _refusal(found)
         return found
+
+    def _body(self, wish: Wish) -> dict[str, Any]:
+        return {
+            "prompt": list(wish.ids),
+            "id_slot": wish.slot,
+            "n_predict": wish.count,
+            "lora": [{"id": n, "scale": float(n == wish.adapter)} for n in range(self.adapters)],
+            "cache_prompt": wish.keep,
+            "temperature": wish.temperature,
+            "top_p": wish.top_p,
+            "seed": wish.seed,
+            "samplers": ["temperature", "top_p"] if wish.temperature else ["top_k"],
+            "top_k": 1,
+            "logit_bias": [[id, value] for id, value in wish.bias.items()],
+            "n_probs": 0 if wish.top is None else max(1, wish.top),
+            "return_tokens": True,
+            "verbose": True,
+        }
 
     def close(self) -> None:
         """Give the memory back; nothing may be under way."""
         del self._server
+
+
+def _refusal(found: Mapping[str, Any]) -> ModelError:
+    return ModelError(f"llama.cpp refuses it: {found.get('error', found).get('message')}")
 
 
 def _with_logprobs(found: Mapping[str, Any], top: int) -> Token:
