@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,9 @@ from luthier.errors import LuthierError
 from luthier.serve.engines import wire
 from luthier.serve.engines.engine import Engine, Piece
 from luthier.serve.engines.table import open_engine
+
+GATHER_SECONDS = 0.05
+"""How long a piece waits for others: each line costs time that is computing time. Nobody reads faster."""
 
 
 def main() -> NoReturn:
@@ -108,10 +112,14 @@ def _answer(do: Callable[[], Any], id: str, out: Out) -> None:
 
 
 class Out:
-    """Writes from a thread of its own, so that no engine waits for a pipe; pieces that are there go together."""
+    """Writes from a thread of its own, so that no engine waits for a pipe; pieces go together where they may.
+
+    The first and the last piece of an answer go at once, and all that is there with them.
+    """
 
     def __init__(self, stream: BinaryIO) -> None:
         self.stream = stream
+        self.begun: set[str] = set()
         self.waiting: SimpleQueue[Any] = SimpleQueue()
         self.thread = threading.Thread(target=self._write, name="stdout", daemon=True)
         self.thread.start()
@@ -148,12 +156,28 @@ class Out:
                 os._exit(0)  # nobody listens any more
 
     def _all(self) -> list[Any]:
+        """What is to be written next: all that comes until some of it may not wait any longer."""
         found = [self.waiting.get()]
+        until = time.monotonic() + GATHER_SECONDS
         while True:
+            if not self._may_wait(found[-1]):
+                until = 0.0
             try:
-                found.append(self.waiting.get_nowait())
+                left = until - time.monotonic()
+                found.append(self.waiting.get(timeout=left) if left > 0 else self.waiting.get_nowait())
             except Empty:
                 return found
+
+    def _may_wait(self, one: Any) -> bool:
+        if not isinstance(one, tuple):
+            return False
+        id, piece = one
+        if piece.finish is not None:
+            self.begun.discard(id)
+            return False
+        first = id not in self.begun
+        self.begun.add(id)
+        return not first
 
     def _flush(self, pieces: list[Any]) -> None:
         if pieces:
