@@ -10,6 +10,15 @@ from sqlalchemy import func, select
 from luthier.store.home import Home
 from luthier.store.tables import alias_move, api_key, job, model_version
 
+_PARTS = (
+    select(func.count()).select_from(api_key),
+    select(func.count(api_key.c.revoked_at)),
+    select(func.max(alias_move.c.id)),
+    select(func.count()).select_from(model_version),
+    select(func.count(job.c.version)),
+)
+_STAMP = select(*(part.scalar_subquery() for part in _PARTS))
+
 
 class Stamp(NamedTuple):
     """What the home holds at a moment, as far as it decides who may ask and where a name leads."""
@@ -22,15 +31,8 @@ class Stamp(NamedTuple):
 
 def stamp(home: Home) -> Stamp:
     """One read for all of it."""
-    parts = (
-        select(func.count()).select_from(api_key),
-        select(func.count(api_key.c.revoked_at)),
-        select(func.max(alias_move.c.id)),
-        select(func.count()).select_from(model_version),
-        select(func.count(job.c.version)),
-    )
     with home.read() as connection:
-        found = connection.execute(select(*(part.scalar_subquery() for part in parts))).one()
+        found = connection.execute(_STAMP).one()
     return Stamp(tuple(found[:2]), tuple(found[2:]))  # type: ignore[arg-type]
 
 
