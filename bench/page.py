@@ -147,7 +147,19 @@ def classify(found: dict[str, Any]) -> str:
         "Classification: banking77, all-minilm-l6-v2",
         "python bench/classify.py --data DIR",
         table(["", "accuracy", "whole fit"], rows),
-        f"Features of the training rows and the first head are in Luthier's seconds. GEMM {gemms(gemm)}.",
+        f"Features of the training rows and the first head are in Luthier's seconds. {whole_job(found)}GEMM {gemms(gemm)}.",
+    )
+
+
+def whole_job(found: dict[str, Any]) -> str:
+    """What the frozen run takes besides its fit."""
+    f = found.get("frozen", {})
+    if "whole_seconds" not in f:
+        return ""
+    return (
+        f"The whole run of the head, in a home without cached features: {f['job_seconds']:.0f} s of work with the "
+        f"evaluation of the base and of itself, {f['whole_seconds']:.0f} s from the command to its end; an epoch after "
+        f"the first takes {f['later_epoch_seconds']:.2f} s. "
     )
 
 
