@@ -147,7 +147,8 @@ def classify(found: dict[str, Any]) -> str:
         "Classification: banking77, all-minilm-l6-v2",
         "python bench/classify.py --data DIR",
         table(["", "accuracy", "whole fit"], rows),
-        f"Features of the training rows and the first head are in Luthier's seconds. {whole_job(found)}GEMM {gemms(gemm)}.",
+        "Features of the training rows and the first head are in Luthier's seconds. "
+        f"{whole_job(found)}GEMM {gemms(gemm)}.",
     )
 
 
