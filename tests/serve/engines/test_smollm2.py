@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from listening import Heard, hear
 from transformers import AutoModelForCausalLM
 
 from luthier.data.render import Renderer
+from luthier.errors import ModelError
 from luthier.models.export.gguf_header import read_header
 from luthier.models.load import load_base
 from luthier.models.locate import locate
@@ -82,5 +84,9 @@ def test_a_stream_names_all_ids_of_a_character(tmp_path: Path, monkeypatch: pyte
         server.stream(animals, lambda tokens: bool(streamed.extend(token.id for token in tokens)) or True)
         assert streamed == whole
         assert {10813, 234} < set(streamed)
+        with pytest.raises(ZeroDivisionError):
+            server.stream(animals, lambda tokens: bool(1 // 0))
+        with pytest.raises(ModelError, match="refuses"):
+            server.stream(replace(animals, ids=[*ids] * 20), bool)  # more than the slot holds
     finally:
         server.close()

@@ -68,6 +68,41 @@ class Form:
         return int(self.fields["tokenizer.ggml.eos_token_id"])
 
 
+@dataclass
+class Ear:
+    """Hears a stream: `known` are the ids so far, `lost` how many after them have no name. A call says whether to stop.
+
+    What is raised in a call nobody sees: it is kept in `error`.
+    """
+
+    characters: Characters
+    hear: Callable[[list[Token]], bool]
+    known: list[int] = field(default_factory=list)
+    lost: int = 0
+    error: Exception | None = None
+
+    def __call__(self, line: str) -> bool:
+        try:
+            return not self._go_on(json.loads(line))
+        except Exception as error:
+            self.error = error
+            return True
+
+    def _go_on(self, found: Mapping[str, Any]) -> bool:
+        if "__verbose" not in found:
+            raise _refusal(found)
+        said = found["__verbose"]
+        ids: list[int] = said["tokens"]
+        self.lost = said["tokens_predicted"] - len(self.known) - len(ids)
+        if self.lost and ids:
+            before = self.characters.before(ids[0], said["content"], self.lost)
+            if before is None:
+                return False
+            ids, self.lost = [*before, *ids], 0
+        self.known += ids
+        return not ids or self.hear([Token(id) for id in ids])
+
+
 class LlamaServer:
     """Raises ModelError where llama.cpp cannot load these files, MissingExtra where it is not installed."""
 
@@ -103,31 +138,12 @@ class LlamaServer:
         `wish.top` is None. Ids of bytes that are no character, and of one that the length cuts, are drawn again; the
         stream ends with them. Raises ModelError if llama.cpp refuses it.
         """
-        known: list[int] = []
-        refused: list[Any] = []
-        lost = 0
-
-        def listen(line: str) -> bool:
-            nonlocal lost
-            found = json.loads(line)
-            if "__verbose" not in found:
-                refused.append(found)
-                return True
-            said = found["__verbose"]
-            ids, lost = said["tokens"], said["tokens_predicted"] - len(known) - len(said["tokens"])
-            if lost and ids:
-                before = self._characters.before(ids[0], said["content"], lost)
-                if before is None:
-                    return True
-                ids, lost = [*before, *ids], 0
-            known.extend(ids)
-            return bool(ids) and not hear([Token(id) for id in ids])
-
-        self._server.handle_completions(json.dumps(self._body(wish) | {"stream": True}), listen)
-        if refused:
-            raise _refusal(refused[0])
-        if lost:
-            hear(self.write(replace(wish, ids=[*wish.ids, *known], count=lost)))
+        ear = Ear(self._characters, hear)
+        self._server.handle_completions(json.dumps(self._body(wish) | {"stream": True}), ear)
+        if ear.error is not None:
+            raise ear.error
+        if ear.lost:
+            hear(self.write(replace(wish, ids=[*wish.ids, *ear.known], count=ear.lost)))
 
     def _part(self, wish: Wish, id: int) -> Token:
         """The token `id`, which is a part of a character: llama.cpp says nothing of it but that it was written."""
