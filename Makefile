@@ -2,6 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 SOURCES := src tests bench
+SLOWER := e2e jobs models test_recipes.py
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 .DEFAULT_GOAL := install
@@ -35,7 +36,7 @@ check: install  ## before each commit: under two minutes
 	@$(BIN)/ruff format --check -q $(SOURCES)
 	@$(BIN)/ruff check -q $(SOURCES)
 	@$(BIN)/mypy --no-error-summary
-	@$(TESTS) -x -m "not slow and not gpu" tests --ignore tests/e2e --ignore tests/test_recipes.py
+	@$(TESTS) -x -m "not slow and not gpu" tests $(SLOWER:%=--ignore tests/%)
 
 .venv-peer/.installed: bench/sides/requirements.txt
 	@test -x .venv-peer/bin/python || $(PYTHON) -m venv .venv-peer
