@@ -130,9 +130,14 @@ def demo(found: dict[str, Any]) -> str:
 
 def classify(found: dict[str, Any]) -> str:
     """How good an encoder gets on banking77."""
-    rows, gemm = [], []
+    rows, gemm, whole = [], [], ""
     if "frozen" in found:
         f = found["frozen"]
+        whole = (
+            f"The whole run of the head, in a home without cached features: {f['job_seconds']:.0f} s of work with the "
+            f"evaluation of the base and of itself, {f['whole_seconds']:.0f} s from the command to its end; an epoch "
+            f"after the first takes {f['later_epoch_seconds']:.2f} s. "
+        )
         rows.append(["Luthier, `adapter: head`", accuracy(f["accuracy"]["value"]), f"{f['seconds']:.0f} s"])
         rows += [[f"scikit-learn on the same features, {name}", accuracy(value), ""]
                  for name, value in f["peer_accuracy"].items()]  # fmt: skip
@@ -147,20 +152,7 @@ def classify(found: dict[str, Any]) -> str:
         "Classification: banking77, all-minilm-l6-v2",
         "python bench/classify.py --data DIR",
         table(["", "accuracy", "whole fit"], rows),
-        "Features of the training rows and the first head are in Luthier's seconds. "
-        f"{whole_job(found)}GEMM {gemms(gemm)}.",
-    )
-
-
-def whole_job(found: dict[str, Any]) -> str:
-    """What the frozen run takes besides its fit."""
-    f = found.get("frozen", {})
-    if "whole_seconds" not in f:
-        return ""
-    return (
-        f"The whole run of the head, in a home without cached features: {f['job_seconds']:.0f} s of work with the "
-        f"evaluation of the base and of itself, {f['whole_seconds']:.0f} s from the command to its end; an epoch after "
-        f"the first takes {f['later_epoch_seconds']:.2f} s. "
+        f"Features of the training rows and the first head are in Luthier's seconds. {whole}GEMM {gemms(gemm)}.",
     )
 
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 
-from luthier.serve.chat.detokenize import Detokenizer, byte_reader
+from luthier.serve.chat.detokenize import Detokenizer
 from luthier.serve.chat.stops import StopFinder, held_back
+from luthier.serve.token_bytes import byte_reader
 
 
 @pytest.fixture(scope="module")

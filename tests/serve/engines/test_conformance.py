@@ -242,8 +242,11 @@ def test_adapters_come_while_answers_are_written(
 ) -> None:
     engine = case.open(tiny_llama, {}, tmp_path)
     try:
-        under_way = Heard()
+        seeded = Ask("seeded", prompts[2], 200, temperature=1.0, seed=5)
+        alone = hear(engine, [seeded])[0].ids
+        under_way, drawn = Heard(), Heard()
         engine.start(Ask("long", prompts[0], 200, temperature=0.0), under_way)
+        engine.start(seeded, drawn)
         assert one(engine, prompts[1], adapter="tickets").finish == "error"
         engine.load("tickets", folders["tickets"])
         engine.load("tickets", folders["tickets"])
@@ -251,6 +254,7 @@ def test_adapters_come_while_answers_are_written(
         for name in ADAPTERS:
             assert one(engine, prompts[1], adapter=name).ids == reference.greedy(prompts[1], name)
         assert under_way.wait().ids == reference.greedy(prompts[0], longest=200)
+        assert drawn.wait().ids == alone
         with pytest.raises(ModelError):
             engine.load("gone", tmp_path / "gone")
         assert one(engine, prompts[1]).ids == reference.greedy(prompts[1])

@@ -17,7 +17,9 @@ from luthier.models.export.gguf_header import read_header
 from luthier.models.load import load_base
 from luthier.models.locate import locate
 from luthier.models.packaged import packaged_texts, published_gguf
+from luthier.serve.engines.characters import Characters
 from luthier.serve.engines.engine import Ask
+from luthier.serve.engines.llama_cpp import Header
 from luthier.serve.engines.llama_server import Form, LlamaServer, Wish
 from luthier.serve.engines.torch_engine import TorchEngine
 
@@ -73,9 +75,9 @@ def _tie(reference: torch.nn.Module, prompt: list[int], found: Heard, expected: 
 def test_a_stream_names_all_ids_of_a_character(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gguf = published_gguf("smollm2-135m-instruct")
     assert gguf is not None
-    renderer = Renderer.from_folder(packaged_texts("smollm2-135m-instruct", tmp_path))
-    ids = list(renderer.prompt([{"role": "user", "content": WISH}]))
-    server = LlamaServer(gguf, [], Form(1, 512, 16, 2, read_header(gguf)))
+    folder, header = packaged_texts("smollm2-135m-instruct", tmp_path), Header(read_header(gguf))
+    ids = list(Renderer.from_folder(folder).prompt([{"role": "user", "content": WISH}]))
+    server = LlamaServer(gguf, [], Form(1, 512, 16, 2, header.end, header.size), Characters(folder))
     try:
         animals = Wish(0, ids, 24)
         whole = [token.id for token in server.write(animals)]

@@ -77,7 +77,7 @@ def fingerprint(model: Model) -> str:
 
 async def _prepared(model: Model, request: ChatRequest, id: str) -> Prepared:
     """Long texts are read on a thread; a short one is read sooner than a thread wakes."""
-    if sum(len(str(turn.get("content"))) for turn in request.messages) < SHORT_LETTERS:
+    if not request.tools and sum(len(str(turn.get("content"))) for turn in request.messages) < SHORT_LETTERS:
         return prepare(model, request, id)
     return await asyncio.to_thread(prepare, model, request, id)
 

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 from luthier.data.render import Renderer
 from luthier.serve.chat.calls import Call, CallFinder, CallForm
-from luthier.serve.chat.detokenize import Detokenizer, byte_reader
+from luthier.serve.chat.detokenize import Detokenizer
 from luthier.serve.chat.request import ChatRequest
 from luthier.serve.chat.stops import StopFinder
 from luthier.serve.engines.engine import Piece, Token
 from luthier.serve.refusals import Unanswered
+from luthier.serve.token_bytes import byte_reader
 
 LEAST_LOGPROB = -9999.0
 """Stands for minus infinity, which JSON does not know."""

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from pathlib import Path
 
-BROKEN = "�"
-"""Stands for bytes that are no character; which ones is not known any more."""
-SPACE = "▁"
+from tokenizers import Tokenizer
+
+from luthier.serve.token_bytes import BROKEN, byte_reader
 
 
 class Characters:
-    """Reads the vocabulary in the metadata of a GGUF file when the first such character comes."""
+    """Reads the tokenizer of a model folder when the first such character comes."""
 
-    def __init__(self, fields: Mapping[str, Any]) -> None:
-        self.fields = fields
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     def before(self, last: int, text: str, count: int) -> list[int] | None:
         """The `count` ids which, with the id `last` after them, are the bytes of `text`; None where none are.
 
         Where there are several, the longest tokens come first, as tokenizers have it. The text is the same.
         """
-        raw, end = text.encode(), self._bytes(last)
+        raw, end = text.encode(), self._bytes[last]
         if BROKEN in text or not raw.endswith(end):
             return None
         return self._split(raw[: len(raw) - len(end)], count)
@@ -38,36 +37,14 @@ class Characters:
                     return [id, *rest]
         return None
 
-    def _bytes(self, id: int) -> bytes:
-        return self._read(self._tokens[id])
-
-    @property
-    def _tokens(self) -> Sequence[str]:
-        found: Sequence[str] = self.fields["tokenizer.ggml.tokens"]
-        return found
+    @cached_property
+    def _bytes(self) -> list[bytes]:
+        tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
+        return [*map(byte_reader(tokenizer), range(tokenizer.get_vocab_size()))]
 
     @cached_property
     def _ids(self) -> dict[bytes, list[int]]:
         found = defaultdict(list)
-        for id, token in enumerate(self._tokens):
-            found[self._read(token)].append(id)
-        return dict(found)
-
-    def _read(self, token: str) -> bytes:
-        if self.fields.get("tokenizer.ggml.model") == "gpt2":
-            return b"".join(_LETTERS.get(letter, letter.encode()) for letter in token)
-        if token.startswith("<0x") and token.endswith(">"):
-            return bytes.fromhex(token[3:-1])
-        return token.replace(SPACE, " ").encode()
-
-
-def _letters() -> dict[str, bytes]:
-    """What each letter of GPT-2's vocabulary stands for: a printable byte for itself, the others follow after 255."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): bytes([byte]) for byte in printable} | {
-        chr(256 + number): bytes([byte]) for number, byte in enumerate(others)
-    }
-
-
-_LETTERS = _letters()
+        for id, raw in enumerate(self._bytes):
+            found[raw].append(id)
+        return found

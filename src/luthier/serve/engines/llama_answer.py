@@ -13,6 +13,8 @@ from luthier.serve.engines.engine import SURE, Ask, Finish, OnPiece, Piece, Toke
 from luthier.serve.engines.grammar import Matcher
 from luthier.serve.engines.llama_server import Wish
 
+SEEDED_TOKENS = 32
+"""Of a part of an answer that must come out the same again: the parts begin at the same places each time."""
 RANDOM_SEEDS = 2**32 - 1
 """llama.cpp takes seeds below this one."""
 
@@ -38,10 +40,15 @@ class Answer:
         ask = self.ask
         return bool(self.matcher or ask.presence or ask.frequency) or ask.top_logprobs is not None
 
+    @property
+    def seeded(self) -> bool:
+        """Whether it must come out the same again, though it is drawn."""
+        return self.ask.seed is not None and self.ask.temperature > 0
+
     def wish(self, slot: int, adapter: int | None, keep: bool) -> Wish:
-        """What comes next: all that is left, or one token."""
+        """What comes next: all that is left, a part of it, or one token."""
         ask = self.ask
-        count = 1 if self.single else self.left
+        count = 1 if self.single else min(SEEDED_TOKENS, self.left) if self.seeded else self.left
         return Wish(slot, [*ask.prompt, *self.written], count, adapter, keep, ask.temperature, ask.top_p,
                     self._seed(), self._bias(), ask.top_logprobs)  # fmt: skip
 
@@ -71,7 +78,7 @@ class Answer:
         self.on_piece(piece)
 
     def _seed(self) -> int:
-        """From here on; where the server was opened again in the middle, the answer has its own for this place."""
+        """Of what is wished now: it is the answer's own and goes on from place to place."""
         digest = hashlib.sha256(f"{self.seed} {len(self.written)}".encode()).digest()
         return int.from_bytes(digest[:8], "little") % RANDOM_SEEDS
 

@@ -1,7 +1,7 @@
 """The engine for CPUs: llama.cpp on a GGUF file, with the adapters of a base beside each other.
 
 An answer has a slot to itself. After each token it can be cancelled, and the server can be opened again with one more
-adapter: the answer goes on from what is written of it.
+adapter: the answer goes on from what is written of it, with a seed at the end of its part.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 from luthier.errors import ModelError
 from luthier.models.export.gguf_adapter import write_adapter
 from luthier.models.export.gguf_header import read_header
+from luthier.serve.engines.characters import Characters
 from luthier.serve.engines.engine import Ask, OnPiece, Piece, Token
 from luthier.serve.engines.grammar import Grammars
 from luthier.serve.engines.llama_answer import Answer
@@ -39,6 +40,16 @@ class Header:
     """What the engine must know of a GGUF file, from its metadata."""
 
     fields: Mapping[str, Any]
+
+    @property
+    def size(self) -> int:
+        """Tokens of the vocabulary."""
+        return len(self.fields["tokenizer.ggml.tokens"])
+
+    @property
+    def end(self) -> int:
+        """The id of a token without text."""
+        return int(self.fields["tokenizer.ggml.eos_token_id"])
 
     @property
     def config(self) -> dict[str, Any]:
@@ -75,6 +86,12 @@ class Slot:
         return sum(1 for _ in both)
 
 
+def best(free: Sequence[Slot], ask: Ask) -> Slot:
+    """One that remembers much of the prompt, else the first: llama.cpp computes slots together that have no gap between
+    their numbers."""
+    return max(free, key=lambda slot: (slot.shared(ask) // WORTH_TOKENS, -slot.number))
+
+
 def open_engine(spec: Mapping[str, Any]) -> LlamaEngine:
     """The engine of a specification: `base`, a GGUF file; `tokenizer`, the model's folder; LoRA `adapters` by name.
 
@@ -101,8 +118,8 @@ class LlamaEngine:
         self._files = [self._converted(number, folder) for number, folder in enumerate(self.adapters.values())]
         self._free = [Slot(number) for number in range(slots)]
         threads = threads or len(os.sched_getaffinity(0))
-        self._form = Form(slots, self.context, memory_bits, threads, self._header.fields)
-        self._grammars = Grammars(tokenizer, self._form.size)
+        self._form = Form(slots, self.context, memory_bits, threads, self._header.end, self._header.size)
+        self._grammars, self._characters = Grammars(tokenizer, self._header.size), Characters(tokenizer)
         self._server = self._open(self._files)
         self._gate, self._lock, self._loading = Gate(), threading.Lock(), threading.Lock()
         self._waiting: deque[Answer] = deque()
@@ -112,7 +129,7 @@ class LlamaEngine:
 
     def start(self, ask: Ask, on_piece: OnPiece) -> None:
         """As `Engine.start`."""
-        answer = Answer(ask, on_piece, min(ask.max_new_tokens, self.context - len(ask.prompt)), self._form.size)
+        answer = Answer(ask, on_piece, min(ask.max_new_tokens, self.context - len(ask.prompt)), self._header.size)
         with self._lock:
             if not self._closed:
                 if fault := self._fault(ask):
@@ -180,13 +197,10 @@ class LlamaEngine:
         return ""
 
     def _give_out(self) -> None:
-        """Waiting answers to free slots: each to one that remembers much of its prompt, else to the first.
-
-        llama.cpp computes slots together whose numbers have no gap between them.
-        """
+        """Waiting answers to free slots."""
         while self._waiting and self._free:
             answer = self._waiting.popleft()
-            slot = max(self._free, key=lambda slot: (slot.shared(answer.ask) // WORTH_TOKENS, -slot.number))
+            slot = best(self._free, answer.ask)
             self._free.remove(slot)
             self._writing.append(answer)
             self._writers.submit(self._write, answer, slot)
@@ -210,11 +224,11 @@ class LlamaEngine:
                 self._give_out()
 
     def _go_on(self, answer: Answer, wish: Wish) -> None:
-        """Write one token, or all until its end or until something else is to happen."""
+        """Write what is wished, or until something else is to happen."""
 
         def hear(tokens: list[Token]) -> bool:
             answer.take(tokens)
-            return not (answer.ended or answer.cancelled or self._closed or self._gate.shut)
+            return not (answer.ended or answer.cancelled or self._closed or (self._gate.shut and not answer.seeded))
 
         if wish.count == 1:
             hear(self._server.write(wish))
@@ -237,7 +251,7 @@ class LlamaEngine:
         return target
 
     def _open(self, adapters: Sequence[Path]) -> LlamaServer:
-        return LlamaServer(self.model, adapters, self._form)
+        return LlamaServer(self.model, adapters, self._form, self._characters)
 
 
 class Gate:

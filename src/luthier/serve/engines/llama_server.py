@@ -6,7 +6,6 @@ A slot keeps the keys and values of what it has read last. A stream cannot be st
 from __future__ import annotations
 
 import ctypes
-import json
 import shutil
 import signal
 import tempfile
@@ -48,24 +47,15 @@ class Wish:
 class Form:
     """How a server is laid out: `slots` of `context` tokens, keys and values in numbers of 16 or 32 bits.
 
-    `fields` are the metadata of the base's file.
+    `end` is the id of a token without text, `size` how many tokens the vocabulary has.
     """
 
     slots: int
     context: int
     bits: int
     threads: int
-    fields: Mapping[str, Any]
-
-    @property
-    def size(self) -> int:
-        """Tokens of the vocabulary."""
-        return len(self.fields["tokenizer.ggml.tokens"])
-
-    @property
-    def end(self) -> int:
-        """The id of a token without text."""
-        return int(self.fields["tokenizer.ggml.eos_token_id"])
+    end: int
+    size: int
 
 
 @dataclass
@@ -81,9 +71,9 @@ class Ear:
     lost: int = 0
     error: Exception | None = None
 
-    def __call__(self, line: str) -> bool:
+    def __call__(self, found: Mapping[str, Any]) -> bool:
         try:
-            return not self._go_on(json.loads(line))
+            return not self._go_on(found)
         except Exception as error:
             self.error = error
             return True
@@ -106,12 +96,12 @@ class Ear:
 class LlamaServer:
     """Raises ModelError where llama.cpp cannot load these files, MissingExtra where it is not installed."""
 
-    def __init__(self, model: Path, adapters: Sequence[Path], form: Form) -> None:
+    def __init__(self, model: Path, adapters: Sequence[Path], form: Form, characters: Characters) -> None:
         try:
             import xllamacpp
         except ImportError as error:
             raise MissingExtra("xllamacpp is not installed", mend="Install luthier[serve]") from error
-        self.adapters, self.form, self._characters = len(adapters), form, Characters(form.fields)
+        self.adapters, self.form, self._characters = len(adapters), form, characters
         place = tempfile.mkdtemp(prefix="luthier-")
         try:
             with signals_kept():
@@ -139,7 +129,7 @@ class LlamaServer:
         stream ends with them. Raises ModelError if llama.cpp refuses it.
         """
         ear = Ear(self._characters, hear)
-        self._server.handle_completions(json.dumps(self._body(wish) | {"stream": True}), ear)
+        self._server.handle_completions(self._body(wish) | {"stream": True}, ear)
         if ear.error is not None:
             raise ear.error
         if ear.lost:
