@@ -11,8 +11,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from luthier.api.errors import reply
 from luthier.errors import LuthierError
 from luthier.serve.refusals import Forbidden, Refusal, Unauthorized
-from luthier.store import Home, keys, served
-from luthier.store.served import Stamp
+from luthier.store import Home, keys
+from luthier.store.served import Stamp, Watch
 
 OPEN_PATHS = frozenset({"/health"})
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
@@ -22,7 +22,7 @@ class Ring:
     """The live keys, read again when one was made or revoked."""
 
     def __init__(self, home: Home) -> None:
-        self.home = home
+        self.home, self.watch = home, Watch(home)
         self._stamp: tuple[int, int] | None = None
         self._keys: Mapping[str, str] = {}
 
@@ -39,7 +39,7 @@ def auth(app: ASGIApp, ring: Ring, local_only: bool) -> ASGIApp:
     async def run(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
-            stamp = scope["state"]["stamp"] = await served.stamp_soon(ring.home)
+            stamp = scope["state"]["stamp"] = await ring.watch.stamp()
             known = await ring.keys(stamp)
             if known or not local_only:
                 who = known.get(keys.digest(_shown(headers)))

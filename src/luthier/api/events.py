@@ -92,14 +92,18 @@ class Events(Response):
 
     async def _something(self) -> bool:
         """Whether anything has come, or ended, before the silence has lasted too long."""
+        clock = asyncio.get_running_loop()
+        until = clock.time() + SILENCE_SECONDS
+        over = clock.call_at(until, self._wake.set)
         try:
-            async with asyncio.timeout(SILENCE_SECONDS):
-                while not (self._waiting or self._pump.done() or self._gone.done()):
-                    await self._wake.wait()
-                    self._wake.clear()
-        except TimeoutError:
-            return False
-        return True
+            while not (self._waiting or self._pump.done() or self._gone.done()):
+                if clock.time() >= until:
+                    return False
+                await self._wake.wait()
+                self._wake.clear()
+            return True
+        finally:
+            over.cancel()
 
     def _error(self) -> BaseException | None:
         if not self._pump.done():

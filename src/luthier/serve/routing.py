@@ -11,7 +11,7 @@ from luthier.registry import versions
 from luthier.serve.refusals import UnknownModel
 from luthier.store import Home, jobs, models, served
 from luthier.store.models import ModelVersion
-from luthier.store.served import Stamp
+from luthier.store.served import Stamp, Watch
 
 Bases = Callable[[], Iterable[str]]
 """Names of the base models that may be asked for by themselves."""
@@ -32,12 +32,13 @@ class Routes:
 
     def __init__(self, home: Home, bases: Bases) -> None:
         self.home, self.bases = home, bases
+        self._watch = Watch(home)
         self._stamp: Stamp | None = None
         self._known: dict[str, Route] = {}
 
     async def of(self, name: str, stamp: Stamp | None = None) -> Route:
         """Where the name leads as of `stamp`, by default as of now. Raises UnknownModel."""
-        stamp = stamp or await served.stamp_soon(self.home)
+        stamp = stamp or await self._watch.stamp()
         if self._stamp is None or stamp.names != self._stamp.names:
             self._known, self._stamp = {}, stamp
         known = self._known

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, Executable, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
@@ -81,16 +82,20 @@ def upsert(
 ) -> int:
     """Insert rows; where one with the same `keys` exists, replace its other columns or leave it alone.
 
-    Returns how many rows were written.
+    All rows name the same columns. Returns how many rows were written.
     """
-    dialect = {"sqlite": sqlite, "postgresql": postgresql}[connection.dialect.name]
-    statement: Any = dialect.insert(table).values(list(rows))  # type: ignore[attr-defined]
+    statement = _upsert(connection.dialect.name, table, tuple(keys), replace)
+    return connection.execute(statement, list(rows)).rowcount
+
+
+@cache
+def _upsert(dialect: str, table: Table, keys: tuple[str, ...], replace: bool) -> Executable:
+    """Making the statement takes longer than running it."""
+    statement: Any = {"sqlite": sqlite, "postgresql": postgresql}[dialect].insert(table)  # type: ignore[attr-defined]
+    if not replace:
+        return statement.on_conflict_do_nothing(index_elements=keys)  # type: ignore[no-any-return]
     others = {column.name: statement.excluded[column.name] for column in table.c if column.name not in keys}
-    if replace:
-        statement = statement.on_conflict_do_update(index_elements=keys, set_=others)
-    else:
-        statement = statement.on_conflict_do_nothing(index_elements=keys)
-    return connection.execute(statement).rowcount
+    return statement.on_conflict_do_update(index_elements=keys, set_=others)  # type: ignore[no-any-return]
 
 
 def _explain(context: ExceptionContext) -> StoreError | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import NamedTuple
+import sqlite3
+from functools import cached_property
+from typing import Any, NamedTuple
 
 from sqlalchemy import func, select
 
@@ -36,9 +38,35 @@ def stamp(home: Home) -> Stamp:
     return Stamp(tuple(found[:2]), tuple(found[2:]))  # type: ignore[arg-type]
 
 
-async def stamp_soon(home: Home) -> Stamp:
-    """As `stamp`, on a thread where the database is another machine's; a file is read sooner than a thread wakes."""
-    return stamp(home) if home.database_url.startswith("sqlite") else await asyncio.to_thread(stamp, home)
+class Watch:
+    """Reads the stamp of one home again and again, from one event loop."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+
+    async def stamp(self) -> Stamp:
+        """As `stamp`, on a thread where the database is another machine's; a file is read sooner than a thread wakes.
+
+        Of a file it asks SQLite itself, over a connection that stays open: SQLAlchemy takes four times as long.
+        """
+        if not self.home.database_url.startswith("sqlite"):
+            return await asyncio.to_thread(stamp, self.home)
+        try:
+            found = self._sqlite.execute(self._query).fetchone()
+        except sqlite3.Error:
+            return stamp(self.home)  # which says what is wrong
+        return Stamp(found[:2], found[2:])
+
+    @cached_property
+    def _sqlite(self) -> sqlite3.Connection:
+        pooled = self.home.engine.raw_connection()
+        found: Any = pooled.driver_connection
+        pooled.detach()
+        return found  # type: ignore[no-any-return]
+
+    @cached_property
+    def _query(self) -> str:
+        return str(_STAMP.compile(self.home.engine))
 
 
 def jobs_models(home: Home) -> dict[str, str]:

@@ -21,24 +21,41 @@ class Lines(BytesIO):
         self.flushed.put(None)
 
     @property
-    def ids(self) -> list[list[str]]:
-        return [[piece[0] for piece in json.loads(line)["pieces"]] for line in self.getvalue().splitlines()]
+    def pieces(self) -> list[list[list[object]]]:
+        return [json.loads(line)["pieces"] for line in self.getvalue().splitlines()]
 
 
 def test_only_the_first_and_the_last_piece_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "GATHER_SECONDS", 60.0)
-    lines, more = Lines(), Piece((Token(1),))
+    lines = Lines()
     out = process.Out(lines)
-    out.piece("a", more)
+    out.piece("a", Piece((Token(1),)))
     lines.flushed.get(timeout=10)
-    out.piece("a", more)
-    out.piece("a", more)
-    out.piece("b", more)  # its first one
+    out.piece("a", Piece((Token(2),)))
+    out.piece("a", Piece((Token(3), Token(4))))
+    out.piece("b", Piece((Token(5),)))  # its first one
     lines.flushed.get(timeout=10)
-    out.piece("b", more)
-    out.piece("a", Piece(finish="stop"))
+    out.piece("b", Piece((Token(6),)))
+    out.piece("a", Piece((Token(7),), "error", "why"))
     lines.flushed.get(timeout=10)
-    assert lines.ids == [["a"], ["a", "a", "b"], ["b", "a"]]
-    out.piece("b", more)
+    assert lines.pieces == [
+        [["a", [1], None, ""]],
+        [["a", [2, 3, 4], None, ""], ["b", [5], None, ""]],
+        [["b", [6], None, ""], ["a", [7], "error", "why"]],
+    ]
+    out.piece("b", Piece((Token(8),)))
+    out.piece("b", Piece((), "length"))
     out.close()
-    assert lines.ids[-1] == ["b"]
+    written = [piece for line in lines.pieces[3:] for piece in line]
+    assert [tokens for _, tokens, _, _ in written] in ([[8]], [[8], []])
+    assert written[-1][2] == "length"
+
+
+def test_a_piece_that_waits_goes_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "GATHER_SECONDS", 0.01)
+    lines = Lines()
+    out = process.Out(lines)
+    for id in (1, 2):
+        out.piece("a", Piece((Token(id),)))
+        lines.flushed.get(timeout=10)
+    assert lines.pieces == [[["a", [1], None, ""]], [["a", [2], None, ""]]]

@@ -60,6 +60,10 @@ class Piece:
     finish: Finish | None = None
     error: str = ""
 
+    def and_then(self, more: Piece) -> Piece:
+        """Both as one."""
+        return Piece(self.tokens + more.tokens, more.finish, more.error)
+
 
 OnPiece = Callable[[Piece], None]
 

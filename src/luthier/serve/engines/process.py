@@ -12,13 +12,12 @@ import os
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any, BinaryIO, NoReturn
 
 from luthier.errors import LuthierError
@@ -26,7 +25,7 @@ from luthier.serve.engines import wire
 from luthier.serve.engines.engine import Engine, Piece
 from luthier.serve.engines.table import open_engine
 
-GATHER_SECONDS = 0.05
+GATHER_SECONDS = 0.1
 """How long a piece waits for others: each line costs time that is computing time. Nobody reads faster."""
 
 
@@ -114,36 +113,55 @@ def _answer(do: Callable[[], Any], id: str, out: Out) -> None:
 class Out:
     """Writes from a thread of its own, so that no engine waits for a pipe; pieces go together where they may.
 
-    The first and the last piece of an answer go at once, and all that is there with them.
+    The first and the last piece of an answer go at once, and all that is there with them. Those of one answer that go
+    together go as one.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
         self.stream = stream
-        self.begun: set[str] = set()
-        self.waiting: SimpleQueue[Any] = SimpleQueue()
+        self._begun: set[str] = set()
+        self._changed = threading.Condition()
+        self._waiting: list[Any] = []
+        self._at_once = False
         self.thread = threading.Thread(target=self._write, name="stdout", daemon=True)
         self.thread.start()
 
     def say(self, document: dict[str, Any]) -> None:
         """Write one line, after all that came before."""
-        self.waiting.put(document)
+        self._add(document, at_once=True)
 
     def piece(self, id: str, piece: Piece) -> None:
         """Write a piece of the answer `id`."""
-        self.waiting.put((id, piece))
+        self._add((id, piece), at_once=piece.finish is not None or id not in self._begun)
+        (self._begun.add if piece.finish is None else self._begun.discard)(id)
 
     def close(self) -> None:
         """Wait until all is written."""
-        self.waiting.put(None)
+        self._add(None, at_once=True)
         self.thread.join()
+
+    def _add(self, one: Any, at_once: bool) -> None:
+        with self._changed:
+            self._waiting.append(one)
+            self._at_once |= at_once
+            if self._at_once or len(self._waiting) == 1:  # a thread that wakes for each piece costs computing time
+                self._changed.notify()
+
+    def _all(self) -> list[Any]:
+        """What is to be written next: all that comes until some of it may not wait any longer."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting)
+            self._changed.wait_for(lambda: self._at_once, GATHER_SECONDS)
+            found, self._waiting, self._at_once = self._waiting, [], False
+            return found
 
     def _write(self) -> None:
         while True:
-            pieces: list[Any] = []
-            found = self._all()
-            for one in found:
+            pieces: dict[str, Piece] = {}
+            for one in self._all():
                 if isinstance(one, tuple):
-                    pieces.append(wire.piece_out(*one))
+                    id, piece = one
+                    pieces[id] = pieces[id].and_then(piece) if id in pieces else piece
                 else:
                     self._flush(pieces)
                     if one is None:
@@ -155,33 +173,9 @@ class Out:
             except BrokenPipeError:
                 os._exit(0)  # nobody listens any more
 
-    def _all(self) -> list[Any]:
-        """What is to be written next: all that comes until some of it may not wait any longer."""
-        found = [self.waiting.get()]
-        until = time.monotonic() + GATHER_SECONDS
-        while True:
-            if not self._may_wait(found[-1]):
-                until = 0.0
-            try:
-                left = until - time.monotonic()
-                found.append(self.waiting.get(timeout=left) if left > 0 else self.waiting.get_nowait())
-            except Empty:
-                return found
-
-    def _may_wait(self, one: Any) -> bool:
-        if not isinstance(one, tuple):
-            return False
-        id, piece = one
-        if piece.finish is not None:
-            self.begun.discard(id)
-            return False
-        first = id not in self.begun
-        self.begun.add(id)
-        return not first
-
-    def _flush(self, pieces: list[Any]) -> None:
+    def _flush(self, pieces: dict[str, Piece]) -> None:
         if pieces:
-            self.stream.write(wire.line({"pieces": pieces}))
+            self.stream.write(wire.line({"pieces": [wire.piece_out(id, piece) for id, piece in pieces.items()]}))
             pieces.clear()
 
 
