@@ -61,7 +61,6 @@ class Events(Response):
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await self._send_all(partial(_send, send))
-            await send({"type": "http.response.body", "body": b""})
             error = self._error()
         except BaseException as failure:
             error = failure
@@ -78,17 +77,20 @@ class Events(Response):
         except TimeoutError:
             raise overdue(self.seconds) from None
 
-    async def _send_all(self, send: Callable[[bytes], Awaitable[None]]) -> None:
+    async def _send_all(self, send: Callable[[bytes, bool], Awaitable[None]]) -> None:
+        """Each time all that has come, and the end with the last of it."""
         while not self._gone.done():
-            if self._waiting:
-                body, self._waiting = bytes(self._waiting), bytearray()
-                await send(body)
-            elif self._pump.done():
+            await asyncio.sleep(0)  # the pump may be about to end
+            body, self._waiting, ended = bytes(self._waiting), bytearray(), self._pump.done()
+            if ended:
                 error = self._error()
-                await send(LAST if error is None else _event(self._told(error)))
+                await send(body + (LAST if error is None else _event(self._told(error))), False)
                 return
+            if body:
+                await send(body, True)
             elif not await self._something():
-                await send(KEEP_ALIVE)
+                await send(KEEP_ALIVE, True)
+        await send(b"", False)
 
     async def _something(self) -> bool:
         """Whether anything has come, or ended, before the silence has lasted too long."""
@@ -120,10 +122,10 @@ class Events(Response):
         self.ended(error)
 
 
-async def _send(send: Send, body: bytes) -> None:
+async def _send(send: Send, body: bytes, more: bool) -> None:
     try:
         async with asyncio.timeout(STALLED_SECONDS):
-            await send({"type": "http.response.body", "body": body, "more_body": True})
+            await send({"type": "http.response.body", "body": body, "more_body": more})
     except TimeoutError:
         raise Left from None
 

@@ -10,7 +10,6 @@ logprob], …]]`.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import Any
 
 import luthier.errors as errors
@@ -25,7 +24,7 @@ def line(document: Any) -> bytes:
 
 def ask_out(ask: Ask) -> dict[str, Any]:
     """An ask as JSON has it."""
-    return asdict(ask) | {"prompt": list(ask.prompt), "bias": list(ask.bias.items()), "schema": ask.schema}
+    return vars(ask) | {"prompt": list(ask.prompt), "bias": list(ask.bias.items())}
 
 
 def ask_in(document: dict[str, Any]) -> Ask:
