@@ -18,7 +18,7 @@ import asyncio
 import statistics
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ TOKENS = 32
 """Of an answer, at most."""
 ANSWERS = {1: 5, 4: 8, 16: 16, 8: 8}
 """In a slice with so many clients."""
+TURNS, ASKED, ASKED_TOKENS = 20, 6, 4
+"""For the time of the first token: turns of a single client, answers in each, and tokens of these."""
 SHORT = 1024
 """Tokens of a place where there are many."""
 Part = dict[str, Any]
@@ -75,19 +77,26 @@ def gateway(home: Path, pairs: int) -> Part:
         standing("bare_llama.py", wide) as ask_wide,
     ):
 
-        def through(clients: int) -> Slice:
-            mine = [next(numbers) for _ in range(ANSWERS[clients])]
-            return asyncio.run(streams(service.url, MODEL, mine, clients, TOKENS))
+        def through(clients: int, answers: int = 0, tokens: int = TOKENS) -> Slice:
+            mine = [next(numbers) for _ in range(answers or ANSWERS[clients])]
+            return asyncio.run(streams(service.url, MODEL, mine, clients, tokens))
 
-        def without(clients: int, how: Ask = ask) -> Slice:
-            prompts = [prompt(renderer, next(numbers)) for _ in range(ANSWERS[clients])]
-            return Slice(**how({"prompts": prompts, "tokens": TOKENS, "clients": clients}))
+        def without(clients: int, answers: int = 0, tokens: int = TOKENS, how: Ask = ask) -> Slice:
+            prompts = [prompt(renderer, next(numbers)) for _ in range(answers or ANSWERS[clients])]
+            return Slice(**how({"prompts": prompts, "tokens": tokens, "clients": clients}))
 
         for side in (through, without, partial(without, how=ask_wide)):
             side(1)
+        first = later(partial(through, 1, ASKED, ASKED_TOKENS), partial(without, 1, ASKED, ASKED_TOKENS))
         found = [{"clients": n, **beside(through, without, n, pairs)} for n in CLIENTS]
         beyond = beside(through, partial(without, how=ask_wide), max(CLIENTS), pairs)
-        return {"pairs": pairs, "places": places, "clients": found, "wide": {"clients": max(CLIENTS), **beyond}}
+        return {
+            "pairs": pairs,
+            "places": places,
+            "first": first,
+            "clients": found,
+            "wide": {"clients": max(CLIENTS), **beyond},
+        }
 
 
 def beside(through: Callable[[int], Slice], without: Callable[[int], Slice], clients: int, pairs: int) -> Part:
@@ -106,6 +115,14 @@ def beside(through: Callable[[int], Slice], without: Callable[[int], Slice], cli
         "added": added, "gateway_rate": statistics.median(rate for rate, _ in rates),
         "bare_rate": statistics.median(rate for _, rate in rates),
     }  # fmt: skip
+
+
+def later(through: Callable[[], Slice], without: Callable[[], Slice]) -> Part:
+    """How much later the first token comes to a client who asks alone: medians over all answers, each side by turns."""
+    turns = [(through().first_ms, without().first_ms) for _ in range(TURNS)]
+    gateway_ms, bare_ms = (statistics.median(chain.from_iterable(side)) for side in zip(*turns, strict=True))
+    progress(f"first token after {gateway_ms:.1f} and {bare_ms:.1f} ms")
+    return {"answers": TURNS * ASKED, "gateway_ms": gateway_ms, "bare_ms": bare_ms}
 
 
 def batching(home: Path, pairs: int) -> Part:

@@ -197,8 +197,9 @@ class LlamaEngine:
         return ""
 
     def _give_out(self) -> None:
-        """Waiting answers to free slots."""
-        while self._waiting and self._free:
+        """Waiting answers to free slots, and to those of answers that have ended and are about to leave: a slot beside
+        the others is better than one that is free already."""
+        while self._waiting and self._free and not any(answer.ended for answer in self._writing):
             answer = self._waiting.popleft()
             slot = best(self._free, answer.ask)
             self._free.remove(slot)
