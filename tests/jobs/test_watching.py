@@ -8,6 +8,7 @@ import sys
 
 from luthier.jobs.reporting import Recorded, Silent
 from luthier.jobs.watching import look
+from luthier.jobs.worker import MODULE
 from luthier.jobs.workspace import PLAN, PROBE
 from luthier.store import Home, runs
 from luthier.store.files import Lock, write_json
@@ -53,7 +54,7 @@ def test_memory_is_that_of_the_processes_that_work_on_the_run(home: Home) -> Non
     with Lock(runs.lock_path(home, run_id)):
         assert look(home, run_id).alive
         assert look(home, run_id).memory_bytes is None
-        worker = subprocess.Popen([sys.executable, "-c", "input()", run_id], stdin=subprocess.PIPE)
+        worker = subprocess.Popen([sys.executable, "-c", "input()", MODULE], stdin=subprocess.PIPE)
         try:
             assert (look(home, run_id).memory_bytes or 0) > 1 << 20
         finally:

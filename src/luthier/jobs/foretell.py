@@ -9,6 +9,7 @@ import numpy as np
 
 from luthier.engine.budget import DECODING, gradient_forwards
 from luthier.engine.rollouts import Rollouts
+from luthier.engine.whole_job import STEP_SECONDS
 from luthier.evaluate.report.numbers import duration, size
 from luthier.jobs.feeds.feed import Feed
 from luthier.jobs.prepare import model_facts
@@ -16,6 +17,8 @@ from luthier.jobs.trials import Measured, above_frozen
 from luthier.jobs.workbench import Work
 from luthier.recipe import HEADED, PAIRED, sharing, total_steps
 
+END_SECONDS = 3.0
+"""Of writing, merging and registering what was learnt."""
 FORGETTING_TOKENS = 12_000
 """Tokens that the retention set has, about; the base and the tuned model read them."""
 SHOTS = ("few_shot",)
@@ -31,9 +34,10 @@ def foretell(work: Work, feed: Feed, found: Measured, load_bytes: int, before: f
     """
     recipe, steps = work.recipe, total_steps(work.recipe, len(work.rows["train"]))
     step = found.looked.step_operations * found.operation_seconds + found.looked.step_seconds + found.update_seconds
+    step += STEP_SECONDS
     validation = validation_seconds(work, feed, found)
     seconds = steps * step + validations(work, steps) * validation
-    job = sum(stage["seconds"] for stage in work.stages.timeline) + seconds
+    job = sum(stage["seconds"] for stage in work.stages.timeline) + seconds + END_SECONDS
     if not work.plan.only_fit:
         job += evaluation_seconds(work, found, before)
     return {
@@ -83,8 +87,8 @@ def evaluation_seconds(work: Work, found: Measured, before: float) -> float:
     rows = min(settings.max_rows or tests, tests)
     if not rows:
         return 0.0
-    if recipe.adapter.type == "head":  # features of the test rows, as of the others
-        return before * rows / sum(len(part) for name, part in work.rows.items() if name != "test")
+    if recipe.objective.type == "classify":
+        return class_seconds(work, found, before, rows)
     rendered = work.rendered["test"]
     mean = float(rendered.lengths.mean()) * (2 if recipe.objective.type in PAIRED else 1)
     solvers = [name for name in settings.baselines if name in MODELS]
@@ -101,3 +105,16 @@ def evaluation_seconds(work: Work, found: Measured, before: float) -> float:
     if settings.forgetting:
         total += 2 * FORGETTING_TOKENS * token
     return total * forward_seconds(work, found)
+
+
+def class_seconds(work: Work, found: Measured, before: float, rows: int) -> float:
+    """Those of a classifier on so many test rows: what the untouched trunk says of them, as it took before of others,
+    and where the trunk was trained what the tuned one says."""
+    head = work.recipe.adapter.type == "head"
+    others = sum(len(part) for name, part in work.rows.items() if name == "train" or (head and name != "test"))
+    asked = head or "base" in work.recipe.evaluate.baselines
+    untouched = before * rows / others * asked
+    if head:
+        return untouched
+    trunk, mean = found.operations.trunk / above_frozen(work), float(work.rendered["test"].lengths.mean())
+    return untouched + rows * mean * trunk * forward_seconds(work, found)

@@ -32,7 +32,19 @@ from luthier.models.families import SPLIT, WITHOUT_PREFIX, enters, kind_of, pack
 from luthier.models.kept_states import STATES, are_kept, states_key
 from luthier.models.locate import ModelFiles, locate
 from luthier.models.weights import module_names, weight_files
-from luthier.recipe import BESIDE, HEADED, ON_POLICY, DataFacts, Facts, ModelFacts, Reason, Recipe, Resolved, rows_each
+from luthier.recipe import (
+    BESIDE,
+    HEADED,
+    ON_POLICY,
+    DataFacts,
+    Facts,
+    MachineFacts,
+    ModelFacts,
+    Reason,
+    Recipe,
+    Resolved,
+    rows_each,
+)
 from luthier.store import Home
 
 Note = Callable[[str], None]
@@ -62,12 +74,11 @@ def get_ready(recipe_path: Path, overrides: Sequence[str], home: Home, note: Not
     """Load, read, render and resolve. Raises a LuthierError where the input is wrong; writes nothing but caches."""
     loaded = recipes.load(recipe_path, overrides)
     source = recipes.resolve_paths(loaded.recipe, loaded.base)
-    return make_ready(source, loaded.base, home, note)
+    return make_ready(source, loaded.base, home, note, machine_facts())
 
 
-def make_ready(source: Recipe, base: Path, home: Home, note: Note) -> Ready:
-    """As `get_ready`, from a recipe in hand."""
-    machine = machine_facts()
+def make_ready(source: Recipe, base: Path, home: Home, note: Note, machine: MachineFacts) -> Ready:
+    """As `get_ready`, from a recipe and a machine in hand."""
     files = locate(source.base_model, home.cache("models"), note, source.number_format,
                    precision=recipes.precision_of(source, machine)[0])  # fmt: skip
     if source.train.optimizer != "adamw":

@@ -38,14 +38,19 @@ def ready_to_step(work: Work, policy: Policy, peak: Peak, memory: Checkpoints, f
         world.agreed(None)  # from here on, all find it
     if (work.folder / PROBE).exists():
         work = chosen(work)
-        feed = feed_of(work, policy)
+        feed = _begun(work, policy, fresh)
     else:
-        work, feed, found = made(work, policy, peak)
+        work, feed, found = made(work, policy, peak, fresh)
         write_json(work.folder / PROBE, found)
         memory.seconds += found["kept_seconds"]
+    return work, feed
+
+
+def _begun(work: Work, policy: Policy, fresh: bool) -> Feed:
+    feed = feed_of(work, policy)
     if fresh:
         feed.begin()
-    return work, feed
+    return feed
 
 
 def unprobed(work: Work) -> dict[str, Any]:
@@ -58,18 +63,18 @@ def _sizes(work: Work) -> dict[str, int]:
     return {name: int(work.plan.forecast[name]) for name in ("micro_batch_tokens", "lanes")}
 
 
-def made(work: Work, policy: Policy, peak: Peak) -> tuple[Work, Feed, dict[str, Any]]:
+def made(work: Work, policy: Policy, peak: Peak, fresh: bool) -> tuple[Work, Feed, dict[str, Any]]:
     """The feed of a run that had none, and what `probe` says of it."""
     start = time.perf_counter()
-    feed = feed_of(work, policy)
+    feed = _begun(work, policy, fresh)
     return probe(work, policy, feed, peak, time.perf_counter() - start)
 
 
 def probe(work: Work, policy: Policy, feed: Feed, peak: Peak, before: float) -> tuple[Work, Feed, dict[str, Any]]:
     """Work and feed with micro-batches that fit, and what `probe.json` holds.
 
-    `before` are the seconds that it took to make the feed. `kept_seconds` are those of answers that were sampled for
-    the probe, from which the first step learns.
+    `before` are the seconds that it took to make and to begin the feed. `kept_seconds` are those of answers that were
+    sampled for the probe, from which the first step learns.
     """
     start = time.perf_counter()
     with work.stages.stage("probe"):

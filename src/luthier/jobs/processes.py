@@ -1,15 +1,21 @@
-"""The working processes of a run: started, listened to, and ended together."""
+"""The working processes of a run: started, listened to, and ended together.
+
+A process takes seconds before it can work, most of them for torch: the one that leads is started while the run is
+prepared, and told of the run when that has come to an end.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +25,7 @@ from luthier.engine.allocator import preload
 from luthier.engine.place import RENDEZVOUS, launched, number
 from luthier.errors import LuthierError, TrainingError
 from luthier.jobs.reporting import Reporter
-from luthier.jobs.worker import LOST
+from luthier.jobs.worker import LOST, MODULE, Orders
 from luthier.store import Home, runs
 from luthier.store.files import Lock
 
@@ -29,41 +35,88 @@ GRACE_SECONDS = 10
 """How long the process that leads may go on after another has failed: on a CPU it notices by itself, on GPUs not."""
 PREPARED = timedelta(hours=12)
 """How long the processes of torchrun wait for the first one to prepare the run."""
-Children = Sequence["subprocess.Popen[str]"]
 Errors = dict[int, dict[str, Any]]
+
+
+class Child:
+    """A working process that waits for its orders; it ends when this process does, or when it is let go."""
+
+    def __init__(self, place: Mapping[str, str]) -> None:
+        self._line, stdin = socket.socketpair()
+        with stdin:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", MODULE], stdin=stdin.fileno(), stdout=subprocess.PIPE, text=True,
+                start_new_session=True, env={**os.environ, **preload(), **place},
+            )  # fmt: skip
+
+    def begin(self, orders: Orders, files: Sequence[int]) -> None:
+        """Have it work; it holds the files until it ends. That it has died already is seen from its exit code."""
+        with suppress(BrokenPipeError):
+            orders.say(self._line, files)
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """What it says, until it ends."""
+        assert self.process.stdout is not None
+        return map(json.loads, self.process.stdout)
+
+    def let_go(self) -> None:
+        """Have it end, and wait until it has."""
+        self._line.close()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def end(self) -> None:
+        """Interrupt it, and kill it where it goes on for too long."""
+        self.process.terminate()
+        try:
+            self.process.wait(PATIENCE_SECONDS)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            self.process.kill()
+
+
+@contextmanager
+def waiting() -> Iterator[Child | None]:
+    """The process that will lead the work, made ready meanwhile; None under torchrun, where each starts its own."""
+    if launched() > 1:
+        yield None
+        return
+    child = Child(_place(0, 1, ""))
+    try:
+        yield child
+    finally:
+        child.process.kill()  # it has ended, unless there is an error to tell of
+        child.let_go()
 
 
 def follow(home: Home, reporter: Reporter) -> None:
     """In a process that torchrun started, and not as the first: start its working process for the first one's run."""
-    code = _work(home, _store().get(_key()).decode(), reporter, [{}], ())
+    code = _work(home, _store().get(_key()).decode(), reporter, [Child({})], ())
     if code:
         raise _gone(number(), launched(), code)
 
 
-def work(home: Home, run_id: str, reporter: Reporter, lock: Lock, count: int) -> int:
-    """Start `count` working processes and pass the first one's events on; its exit code.
+def work(home: Home, run_id: str, reporter: Reporter, lock: Lock, count: int, ready: Child | None) -> int:
+    """Start `count` working processes and pass the first one's events on; its exit code. One alone is `ready`.
 
     Where torchrun started this process, only its own is started, and the others are told of the run, which they must
     find in the same home. The lock is held until all have ended.
     Raises what any of them reports, and TrainingError where one ended that should not have.
     """
-    reporter.event("note", "starting the working process" + ("es" if count > 1 else ""), {})
     if launched() > 1:
         _store().set(_key(), run_id)
-        return _work(home, run_id, reporter, [{}], (lock.fileno(),))
+        return _work(home, run_id, reporter, [Child({})], (lock.fileno(),))
+    if count == 1 and ready is not None:
+        return _work(home, run_id, reporter, [ready], (lock.fileno(),))
+    reporter.event("note", "starting the working processes", {})
     with tempfile.TemporaryDirectory() as meeting:
-        return _work(home, run_id, reporter, [_place(i, count, meeting) for i in range(count)], (lock.fileno(),))
+        children = [Child(_place(i, count, meeting)) for i in range(count)]
+        return _work(home, run_id, reporter, children, (lock.fileno(),))
 
 
-def _work(
-    home: Home, run_id: str, reporter: Reporter, places: Sequence[Mapping[str, str]], files: Sequence[int]
-) -> int:  # fmt: skip
-    command = [sys.executable, "-m", "luthier.jobs.worker", str(home.root), run_id]
-    children = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
-                         pass_fds=files, env={**os.environ, **preload(), **place})
-        for place in places
-    ]  # fmt: skip
+def _work(home: Home, run_id: str, reporter: Reporter, children: Sequence[Child], files: Sequence[int]) -> int:
+    for child in children:
+        child.begin(Orders(home.root, run_id), files)
     code, told, gone = _attend(children, reporter)
     if code and told:
         if runs.get(home, run_id).status == "running":  # another than the first has found it
@@ -94,7 +147,7 @@ def _place(rank: int, count: int, meeting: str) -> dict[str, str]:
     return place
 
 
-def _attend(children: Children, reporter: Reporter) -> tuple[int, Errors, dict[int, int]]:
+def _attend(children: Sequence[Child], reporter: Reporter) -> tuple[int, Errors, dict[int, int]]:
     """The first one's exit code; by rank, the errors that were reported, and the exit codes of others that failed."""
     leader, *followers = children
     told: Errors = {}
@@ -102,50 +155,38 @@ def _attend(children: Children, reporter: Reporter) -> tuple[int, Errors, dict[i
     for watch in watches:
         watch.start()
     try:
-        assert leader.stdout is not None
-        for line in leader.stdout:
-            event = json.loads(line)
+        for event in leader.events():
             if event["kind"] == "error":
                 told[0] = event
             else:
                 reporter.event(event["kind"], event["message"], event["data"])
-        code = leader.wait()
-        ended = {rank: child.poll() for rank, child in _from_1(followers)}
+        code = leader.process.wait()
+        ended = {rank: child.process.poll() for rank, child in _from_1(followers)}
     except KeyboardInterrupt:
-        _end(leader)
+        leader.end()
         raise
     finally:
-        for child in children:
-            assert child.stdin is not None
-            child.stdin.close()
         for watch in watches:
             watch.join()
+        for child in children:
+            child.let_go()
     return code, told, {rank: found for rank, found in ended.items() if found not in (None, 0, LOST)}
 
 
-def _from_1(followers: Children) -> list[tuple[int, subprocess.Popen[str]]]:
+def _from_1(followers: Sequence[Child]) -> list[tuple[int, Child]]:
     return list(enumerate(followers, start=1))
 
 
-def _watch(child: subprocess.Popen[str], leader: subprocess.Popen[str], told: Errors, rank: int) -> None:
+def _watch(child: Child, leader: Child, told: Errors, rank: int) -> None:
     """Listen to another process than the first, and end the first where it fails."""
-    assert child.stdout is not None
-    for line in child.stdout:
-        told[rank] = json.loads(line)  # nothing else is told by others than the first
-    if child.wait() == 0:
+    for event in child.events():
+        told[rank] = event  # nothing else is told by others than the first
+    if child.process.wait() == 0:
         return
     deadline = time.monotonic() + GRACE_SECONDS
-    while leader.poll() is None and time.monotonic() < deadline:
+    while leader.process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
-    leader.kill()
-
-
-def _end(leader: subprocess.Popen[str]) -> None:
-    leader.terminate()
-    try:
-        leader.wait(PATIENCE_SECONDS)
-    except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        leader.kill()
+    leader.process.kill()
 
 
 def _reported(event: Mapping[str, Any]) -> LuthierError:

@@ -16,8 +16,8 @@ from luthier.engine.place import launched, number
 from luthier.errors import TrainingError
 from luthier.jobs import processes
 from luthier.jobs.in_service import standing
-from luthier.jobs.machine import environment
-from luthier.jobs.prepare import Ready, data_part, get_ready
+from luthier.jobs.machine import environment, machine_facts
+from luthier.jobs.prepare import Ready, data_part, make_ready
 from luthier.jobs.reporting import Reporter, Silent, Stages
 from luthier.jobs.warnings import warnings
 from luthier.jobs.workspace import PLAN, RunPlan, write_plan
@@ -45,21 +45,24 @@ def run(
     if launched() > 1 and number() > 0:
         processes.follow(home, reporter)
         return {}
-    stages = Stages(reporter)
-    with stages.stage("prepare"):
-        ready = get_ready(recipe_path, overrides, home, stages.note)
-        for text in ready.data.notes:
-            stages.note(text)
-        rival = standing(home, ready.recipe, ready.files.sha256)
-        data = version.write(home, ready.data, ready.recipe, parents=versions_of(home, ready.source))
-        row = None if fresh else runs.find_unfinished(home, identity(ready, data.id, only_fit))
-        row = row or _create(home, ready, data.id, command_of(recipe_path, overrides, only_fit), only_fit)
-        reporter.event("note", f"run {row.id}", {"run_id": row.id})
-        if not (runs.run_folder(home, row.id) / PLAN).exists():
-            plan = plan_of(ready, row.id, row.recipe_sha256, row.command, data.id, only_fit, rival)
-            write_plan(runs.run_folder(home, row.id), plan)
-    with Lock(runs.lock_path(home, row.id)) as lock:
-        code = processes.work(home, row.id, reporter, lock, int(ready.recipe.machine.num_processes))
+    loaded = recipes.load(recipe_path, overrides)
+    source = recipes.resolve_paths(loaded.recipe, loaded.base)
+    stages, machine = Stages(reporter), machine_facts()  # measured before another process takes the cores
+    with processes.waiting() as child:
+        with stages.stage("prepare"):
+            ready = make_ready(source, loaded.base, home, stages.note, machine)
+            for text in ready.data.notes:
+                stages.note(text)
+            rival = standing(home, ready.recipe, ready.files.sha256)
+            data = version.write(home, ready.data, ready.recipe, parents=versions_of(home, ready.source))
+            row = None if fresh else runs.find_unfinished(home, identity(ready, data.id, only_fit))
+            row = row or _create(home, ready, data.id, command_of(recipe_path, overrides, only_fit), only_fit)
+            reporter.event("note", f"run {row.id}", {"run_id": row.id})
+            if not (runs.run_folder(home, row.id) / PLAN).exists():
+                plan = plan_of(ready, row.id, row.recipe_sha256, row.command, data.id, only_fit, rival)
+                write_plan(runs.run_folder(home, row.id), plan)
+        with Lock(runs.lock_path(home, row.id)) as lock:
+            code = processes.work(home, row.id, reporter, lock, int(ready.recipe.machine.num_processes), child)
     return _result(home, row.id, code)
 
 

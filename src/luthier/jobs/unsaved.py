@@ -48,5 +48,5 @@ def probe_of(ready: Ready, home: Home, note: Callable[[str], None]) -> dict[str,
         with stages.stage("load"):
             policy = make_policy(work.files, recipe.adapter, tuple(plan.labels), plan.multi_label, recipe.train.seed,
                                  recipe.machine.device)  # fmt: skip
-        *_, found = made(work, policy, peak)
+        *_, found = made(work, policy, peak, fresh=True)
     return {name: found[name] for name in ("micro_batches", "forecast")}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from luthier.jobs.worker import MODULE
 from luthier.jobs.workspace import PLAN, PROBE
 from luthier.store import Home, runs
 from luthier.store.files import held, holder, read_json
@@ -71,7 +72,7 @@ def look(home: Home, run_id: str, before: Sight | None = None) -> Sight:
     document = row.document or {}
     return Sight(
         run_id, row.status, alive, row.command, _steps(runs.run_folder(home, run_id)), step, curves, last, seconds,
-        _memory(run_id, holder(lock)) if alive else document.get("peak_memory_bytes"),
+        _memory(holder(lock)) if alive else document.get("peak_memory_bytes"),
         tuple(runs.events(home, run_id)),
         {name: document[name] for name in ("verdict", "model", "report") if document.get(name)},
     )  # fmt: skip
@@ -85,14 +86,14 @@ def _steps(folder: Path) -> int | None:
     return None
 
 
-def _memory(run_id: str, owner: int | None) -> int | None:
+def _memory(owner: int | None) -> int | None:
     """What the working processes of a run hold, which are children of the lock's owner; None where there is none."""
     import psutil
 
     if owner is None:
         return None
     try:
-        found = [child for child in psutil.Process(owner).children(recursive=True) if run_id in child.cmdline()]
+        found = [child for child in psutil.Process(owner).children(recursive=True) if MODULE in child.cmdline()]
         return sum(child.memory_info().rss for child in found) or None
     except psutil.Error:
         return None

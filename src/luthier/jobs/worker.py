@@ -1,5 +1,6 @@
-"""A process that does the work of a run: `python -m luthier.jobs.worker HOME RUN_ID`.
+"""A process that does the work of a run: `python -m luthier.jobs.worker`, with a socket as its stdin.
 
+It makes itself ready, and is told there which run it works on (`Orders`), together with a file to hold: the run's lock.
 Of several, those whose RANK is above 0 take part in the fit and do nothing else. The first fits, evaluates, decides,
 registers and writes the report, each step leaving a file so that a second process goes on where the first ended.
 Events go to stdout as JSON lines; it ends when its stdin closes, which happens when the process that started it dies.
@@ -10,11 +11,17 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sys
 import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+MODULE = "luthier.jobs.worker"
+MOST_BYTES, MOST_FILES = 1 << 16, 4
+"""Of orders."""
 LOST = 75
 """The exit code of a process that ended because another had gone."""
 
@@ -27,13 +34,33 @@ class Out:
         print(json.dumps({"kind": kind, "message": message, "data": data or {}}, ensure_ascii=False), flush=True)
 
 
+@dataclass(frozen=True)
+class Orders:
+    """Which run a process is to work on."""
+
+    home: Path
+    run_id: str
+
+    def say(self, to: socket.socket, files: Sequence[int]) -> None:
+        """Tell a process, and have it hold these files until it ends."""
+        socket.send_fds(to, [json.dumps([str(self.home), self.run_id]).encode()], files)
+
+    @classmethod
+    def heard(cls) -> Orders | None:
+        """What this process is told on its stdin; None where nobody will tell it any more."""
+        with socket.socket(fileno=os.dup(0)) as own:
+            said, *_ = socket.recv_fds(own, MOST_BYTES, MOST_FILES)
+        if not said:
+            return None
+        home, run_id = json.loads(said)
+        return cls(Path(home), run_id)
+
+
 def main() -> int:
     """Do the run; 0 done, 130 paused, LOST, or the exit code of the error that was written to stdout."""
     from luthier.engine.allocator import keep_pages
 
-    threading.Thread(target=end_with_parent, daemon=True).start()
     keep_pages()
-    home, run_id = Path(sys.argv[1]), sys.argv[2]
     from luthier.engine.place import number
     from luthier.engine.world import lost
     from luthier.errors import LuthierError
@@ -42,11 +69,15 @@ def main() -> int:
     follows = number() > 0
     signal.signal(signal.SIGTERM, signal.SIG_IGN if follows else _interrupt)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    orders = Orders.heard()
+    if orders is None:
+        return 0
+    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         if follows:
-            follow(home, run_id)
+            follow(orders.home, orders.run_id)
         else:
-            work_on(home, run_id, Out(), _wishes)
+            work_on(orders.home, orders.run_id, Out(), _wishes)
     except (Interrupted, KeyboardInterrupt):
         return 130
     except LuthierError as error:
