@@ -179,3 +179,7 @@ def test_light_packages_load_no_torch() -> None:
     light = {name for name in sources() if layer(name) in {"recipe", "store", "data", "cli"}}
     imported = sorted(light - USES_TORCH - RUN_BY_ALEMBIC)
     assert not loaded_by("\n".join(f"import {name}" for name in imported)) & TORCH
+
+
+def test_the_process_that_starts_a_run_loads_no_torch() -> None:
+    assert not loaded_by("import luthier.jobs.run, luthier.jobs.train") & TORCH

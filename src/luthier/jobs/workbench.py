@@ -1,19 +1,21 @@
-"""What a run works with."""
+"""What a run works with. Loads no torch before a policy is wanted."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from luthier.data.example import Example
 from luthier.data.rendered import Rendered
 from luthier.jobs.reporting import Stages
 from luthier.jobs.workspace import RunPlan
-from luthier.models.load import load_policy
 from luthier.models.locate import ModelFiles
-from luthier.models.policy import Policy
 from luthier.recipe import Recipe
 from luthier.store import Home
+
+if TYPE_CHECKING:
+    from luthier.models.policy import Policy
 
 Split = str
 
@@ -43,4 +45,6 @@ class Work:
 
     def tuned(self) -> Policy:
         """The policy that the run has trained."""
+        from luthier.models.load import load_policy
+
         return load_policy(self.files, self.folder / "adapter", self.device)
