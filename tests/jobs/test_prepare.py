@@ -13,7 +13,8 @@ from works import CHATS, CLASSES, TEXTS, classes, ready_of, recipe, work_of
 
 from luthier.errors import DataError, LuthierError, RecipeError
 from luthier.jobs.check import check
-from luthier.jobs.prepare import check_coverage, data_part
+from luthier.jobs.fitting_recipe import check_coverage
+from luthier.jobs.prepare import data_part
 from luthier.recipe import Recipe
 
 LONG = {"prompt": "how long is the neck of a lute? " * 9, "completion": "it is as long as the answer to this"}

@@ -5,7 +5,7 @@ What is wrong with a user's input is found here, before a run, a version or a bl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,14 @@ from luthier.engine.whole_job import forecast
 from luthier.errors import RecipeError
 from luthier.evaluate.answer_space import answer_space
 from luthier.evaluate.constrain import AllowedTokens
+from luthier.jobs.fitting_recipe import check_coverage, check_division, check_names
 from luthier.jobs.machine import free_disk, machine_facts
 from luthier.jobs.rewards import reward_of
 from luthier.jobs.rows import render_split, rendering_of
 from luthier.models.extras import require_bitsandbytes
-from luthier.models.families import SPLIT, WITHOUT_PREFIX, enters, kind_of, packs, width_and_depth
+from luthier.models.families import enters, kind_of, width_and_depth
 from luthier.models.kept_states import STATES, are_kept, states_key
 from luthier.models.locate import ModelFiles, locate
-from luthier.models.weights import module_names, weight_files
 from luthier.recipe import (
     BESIDE,
     HEADED,
@@ -245,60 +245,6 @@ def data_part(ready: Ready, dataset: str | None) -> dict[str, Any]:
             "zero_coverage": [row for r in reports for row in r.zero_coverage],
         },
     }  # fmt: skip
-
-
-def check_names(recipe: Recipe, files: ModelFiles, labels: Sequence[str]) -> None:
-    """Raise RecipeError where the recipe names a layer that the model has not, a label that no row has, or an adapter
-    that the model's family does not take."""
-    family = str(files.config["model_type"])
-    if recipe.adapter.virtual_tokens and not packs(family):
-        raise RecipeError(f"models of the family {family} are padded and take no virtual tokens", "adapter.type",
-                          "Write `lora`")  # fmt: skip
-    if recipe.adapter.type == "prefix" and family in WITHOUT_PREFIX:
-        raise RecipeError(f"models of the family {family} take no prefix", "adapter.type", "Write `prompt` or `lora`")
-    modules = module_names(weight_files(files.folder))
-    asked = recipe.adapter.lora_target_modules
-    _known("adapter.lora_target_modules", () if asked == "all-linear" else asked, modules, "layer of the model")
-    weights = recipe.objective.class_weights
-    _known("objective.class_weights", weights if isinstance(weights, dict) else (), labels, "label of the rows")
-
-
-def check_division(recipe: Recipe, files: ModelFiles) -> None:
-    """Raise RecipeError where the model cannot be divided among processes as the recipe asks."""
-    how, count, config = recipe.machine.parallel, int(recipe.machine.num_processes), files.config
-    if how == "replicate" or count == 1:
-        return
-    family, key = str(config["model_type"]), "machine.parallel"
-    if how == "fsdp" and not packs(family):
-        raise RecipeError(f"models of the family {family} are padded and cannot be shared out", key,
-                          "Write `replicate`")  # fmt: skip
-    if how == "tensor" and family not in SPLIT:
-        raise RecipeError(f"layers of the family {family} cannot be split; those of {', '.join(sorted(SPLIT))} can",
-                          key, "Write `fsdp` or `replicate`")  # fmt: skip
-    heads = config.get("num_attention_heads", 1)
-    widths = {"key heads": config.get("num_key_value_heads") or heads, "inner units": config.get("intermediate_size")}
-    for what, number in widths.items() if how == "tensor" else ():
-        if number % count:
-            raise RecipeError(f"{number} {what} cannot be split into {count} equal parts", "machine.num_processes",
-                              "Write a number that divides them, or `parallel: fsdp`")  # fmt: skip
-
-
-def _known(key: str, asked: Iterable[str], known: Iterable[str], what: str) -> None:
-    from difflib import get_close_matches
-
-    for name in asked:
-        if name.rpartition(".")[2] not in set(known) and name not in known:
-            near = get_close_matches(name, sorted(known), 1)
-            mend = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(sorted(known)[:12])}"
-            raise RecipeError(f"{name!r} is no {what}", key, mend)
-
-
-def check_coverage(recipe: Recipe, rendered: dict[str, Rendered]) -> None:
-    """Raise RecipeError where no token of the training rows would be learnt."""
-    train = rendered.get("train")
-    if train is not None and recipe.objective.type not in HEADED and not train.weights.any():
-        raise RecipeError("no token of any training row would be learnt", "train.train_on",
-                          "`luthier data inspect` shows what each row looks like after rendering")  # fmt: skip
 
 
 def _is_object(text: str) -> bool:
