@@ -22,8 +22,10 @@ def serve(found: dict[str, Any]) -> str:
         lines.append(BESIDE_BARE)
         lines.append(table(["clients", "gateway, tokens/s", "bare, tokens/s", "ratio", "first token later by"], rows))
         first = found["gateway"]["first"]
-        lines.append(f"Over {first['answers']} answers, a client who asks alone has the first token after "
-                     f"{first['gateway_ms']:.1f} ms through the gateway and {first['bare_ms']:.1f} ms without it.")  # fmt: skip
+        lines.append(
+            f"Over {first['answers']} answers, a client who asks alone has the first token after "
+            f"{first['gateway_ms']:.1f} ms through the gateway and {first['bare_ms']:.1f} ms without it."
+        )
     if "batching" in found:
         b = found["batching"]
         lines.append(f"The torch engine, asked by {b['clients']} clients at once through the gateway, writes "
