@@ -16,8 +16,9 @@ from sqlalchemy import create_engine, text
 
 from luthier.errors import StoreError
 from luthier.store import Home, datasets, runs
+from luthier.store.database import upsert
 from luthier.store.migrations import VERSION_TABLE
-from luthier.store.tables import metadata
+from luthier.store.tables import metadata, model
 
 SERVER = os.environ.get("LUTHIER_TEST_POSTGRES", "")
 pytestmark = pytest.mark.skipif(not SERVER, reason="LUTHIER_TEST_POSTGRES names no server")
@@ -53,6 +54,15 @@ def test_a_run_from_beginning_to_end(home: Home) -> None:
     with pytest.raises(StoreError, match="cannot become running"):
         runs.set_status(home, run.id, "running")
     assert datasets.add(home, "ds", {"a": 1}, "t") == datasets.add(home, "ds", {}, "u")
+
+
+def test_rows_that_are_there_already_are_not_counted(home: Home) -> None:
+    with home.write() as connection:
+        counts = [
+            upsert(connection, model, [{"name": name} for name in names], keys=["name"], replace=False)
+            for names in ("a", "a", "bac", "ba")
+        ]
+    assert counts == [1, 0, 2, 0]
 
 
 def test_the_migrated_schema_is_that_of_the_tables(home: Home) -> None:

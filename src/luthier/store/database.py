@@ -17,6 +17,8 @@ from luthier.errors import MissingExtra, StoreError
 from luthier.store.files import disk_errors, to_json
 
 BUSY_SECONDS = 30
+COUNTED = {"preserve_rowcount": True}
+"""SQLAlchemy asks PostgreSQL for the number of inserted rows only where it is told to."""
 URL_FORMS = "LUTHIER_DATABASE_URL must look like postgresql://user:password@host/database or sqlite:////path/luthier.db"
 
 
@@ -82,20 +84,32 @@ def upsert(
 ) -> int:
     """Insert rows; where one with the same `keys` exists, replace its other columns or leave it alone.
 
-    All rows name the same columns. Returns how many rows were written.
+    Returns how many rows were written.
     """
-    statement = _upsert(connection.dialect.name, table, tuple(keys), replace)
-    return connection.execute(statement, list(rows)).rowcount
+    name, columns = connection.dialect.name, tuple(keys)
+    if len(rows) == 1:  # as one of many, PostgreSQL's driver would not say whether it was written
+        return connection.execute(
+            _upsert_one(name, table, columns, replace), rows[0], execution_options=COUNTED
+        ).rowcount
+    return connection.execute(_upsert(name, table, columns, replace, rows), execution_options=COUNTED).rowcount
 
 
-@cache
-def _upsert(dialect: str, table: Table, keys: tuple[str, ...], replace: bool) -> Executable:
-    """Making the statement takes longer than running it."""
+def _upsert(
+    dialect: str, table: Table, keys: tuple[str, ...], replace: bool, rows: Sequence[Mapping[str, Any]] | None = None
+) -> Executable:
     statement: Any = {"sqlite": sqlite, "postgresql": postgresql}[dialect].insert(table)  # type: ignore[attr-defined]
+    if rows is not None:
+        statement = statement.values(list(rows))
     if not replace:
         return statement.on_conflict_do_nothing(index_elements=keys)  # type: ignore[no-any-return]
     others = {column.name: statement.excluded[column.name] for column in table.c if column.name not in keys}
     return statement.on_conflict_do_update(index_elements=keys, set_=others)  # type: ignore[no-any-return]
+
+
+@cache
+def _upsert_one(dialect: str, table: Table, keys: tuple[str, ...], replace: bool) -> Executable:
+    """For a row that is given when it runs: making the statement takes longer than running it."""
+    return _upsert(dialect, table, keys, replace)
 
 
 def _explain(context: ExceptionContext) -> StoreError | None:
