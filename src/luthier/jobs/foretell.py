@@ -87,13 +87,12 @@ def evaluation_seconds(work: Work, found: Measured, before: float) -> float:
     rows = min(settings.max_rows or tests, tests)
     if not rows:
         return 0.0
-    if recipe.objective.type == "classify":
-        return class_seconds(work, found, before, rows)
     rendered = work.rendered["test"]
     mean = float(rendered.lengths.mean()) * (2 if recipe.objective.type in PAIRED else 1)
-    solvers = [name for name in settings.baselines if name in MODELS]
     if recipe.objective.type in HEADED:
-        return rows * mean * trunk * forward_seconds(work, found)
+        read = 0.0 if recipe.adapter.type == "head" else rows * mean * trunk * forward_seconds(work, found)
+        return untouched_seconds(work, before, rows) + read
+    solvers = [name for name in settings.baselines if name in MODELS]
     answer = float(np.count_nonzero(rendered.weights)) / max(1, len(rendered))
     token = trunk + head
     total = 0.0
@@ -107,14 +106,10 @@ def evaluation_seconds(work: Work, found: Measured, before: float) -> float:
     return total * forward_seconds(work, found)
 
 
-def class_seconds(work: Work, found: Measured, before: float, rows: int) -> float:
-    """Those of a classifier on so many test rows: what the untouched trunk says of them, as it took before of others,
-    and where the trunk was trained what the tuned one says."""
+def untouched_seconds(work: Work, before: float, rows: int) -> float:
+    """Those of what the untouched trunk says of so many test rows, as it took before of others; 0 where nobody asks."""
     head = work.recipe.adapter.type == "head"
+    if not head and "base" not in work.recipe.evaluate.baselines:
+        return 0.0
     others = sum(len(part) for name, part in work.rows.items() if name == "train" or (head and name != "test"))
-    asked = head or "base" in work.recipe.evaluate.baselines
-    untouched = before * rows / others * asked
-    if head:
-        return untouched
-    trunk, mean = found.operations.trunk / above_frozen(work), float(work.rendered["test"].lengths.mean())
-    return untouched + rows * mean * trunk * forward_seconds(work, found)
+    return before * rows / others

@@ -108,6 +108,8 @@ def work(home: Home, run_id: str, reporter: Reporter, lock: Lock, count: int, re
         return _work(home, run_id, reporter, [Child({})], (lock.fileno(),))
     if count == 1 and ready is not None:
         return _work(home, run_id, reporter, [ready], (lock.fileno(),))
+    if ready is not None:
+        ready.process.kill()  # it does not know of the others
     reporter.event("note", "starting the working processes", {})
     with tempfile.TemporaryDirectory() as meeting:
         children = [Child(_place(i, count, meeting)) for i in range(count)]

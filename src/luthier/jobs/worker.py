@@ -69,11 +69,11 @@ def main() -> int:
     follows = number() > 0
     signal.signal(signal.SIGTERM, signal.SIG_IGN if follows else _interrupt)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    orders = Orders.heard()
-    if orders is None:
-        return 0
-    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
+        orders = Orders.heard()
+        if orders is None:
+            return 0
+        threading.Thread(target=end_with_parent, daemon=True).start()
         if follows:
             follow(orders.home, orders.run_id)
         else:

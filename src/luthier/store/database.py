@@ -84,32 +84,20 @@ def upsert(
 ) -> int:
     """Insert rows; where one with the same `keys` exists, replace its other columns or leave it alone.
 
-    Returns how many rows were written.
+    All rows name the same columns. Returns how many rows were written.
     """
-    name, columns = connection.dialect.name, tuple(keys)
-    if len(rows) == 1:  # as one of many, PostgreSQL's driver would not say whether it was written
-        return connection.execute(
-            _upsert_one(name, table, columns, replace), rows[0], execution_options=COUNTED
-        ).rowcount
-    return connection.execute(_upsert(name, table, columns, replace, rows), execution_options=COUNTED).rowcount
+    statement = _upsert(connection.dialect.name, table, tuple(keys), replace)
+    return connection.execute(statement, list(rows), execution_options=COUNTED).rowcount
 
 
-def _upsert(
-    dialect: str, table: Table, keys: tuple[str, ...], replace: bool, rows: Sequence[Mapping[str, Any]] | None = None
-) -> Executable:
+@cache
+def _upsert(dialect: str, table: Table, keys: tuple[str, ...], replace: bool) -> Executable:
+    """Making the statement takes longer than running it."""
     statement: Any = {"sqlite": sqlite, "postgresql": postgresql}[dialect].insert(table)  # type: ignore[attr-defined]
-    if rows is not None:
-        statement = statement.values(list(rows))
     if not replace:
         return statement.on_conflict_do_nothing(index_elements=keys)  # type: ignore[no-any-return]
     others = {column.name: statement.excluded[column.name] for column in table.c if column.name not in keys}
     return statement.on_conflict_do_update(index_elements=keys, set_=others)  # type: ignore[no-any-return]
-
-
-@cache
-def _upsert_one(dialect: str, table: Table, keys: tuple[str, ...], replace: bool) -> Executable:
-    """For a row that is given when it runs: making the statement takes longer than running it."""
-    return _upsert(dialect, table, keys, replace)
 
 
 def _explain(context: ExceptionContext) -> StoreError | None:
