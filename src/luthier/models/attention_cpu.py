@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from luthier.models import attention_blocks
 from luthier.models.visible import Part, Spans, bias, gather
 
 _forward: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -37,10 +38,7 @@ class _Attend(torch.autograd.Function):
         out = query.new_empty(1, query.shape[2], query.shape[1], query.shape[3])
         sums = []
         for part in parts:
-            own, total = _forward(
-                query[:, :, part.start : part.end], gather(key, part.spans), gather(value, part.spans), 0.0,
-                part.plain and part.causal, attn_mask=bias(part, query), scale=scale,
-            )  # fmt: skip
+            own, total = _part(query[:, :, part.start : part.end], key, value, part, scale)
             out[:, part.start : part.end] = own.transpose(1, 2)
             sums.append(total)
         ctx.parts, ctx.scale = parts, scale
@@ -54,15 +52,39 @@ class _Attend(torch.autograd.Function):
         grad_key, grad_value = torch.zeros_like(key), torch.zeros_like(value)
         for part, total in zip(ctx.parts, sums, strict=True):
             own = slice(part.start, part.end)
-            of_query, of_key, of_value = _backward(
-                grads[0][:, own].transpose(1, 2), query[:, :, own], gather(key, part.spans), gather(value, part.spans),
-                out[:, own].transpose(1, 2), total, 0.0, part.plain and part.causal, attn_mask=bias(part, query),
-                scale=ctx.scale,
-            )  # fmt: skip
+            grad, done = grads[0][:, own].transpose(1, 2), out[:, own].transpose(1, 2)
+            of_query, of_key, of_value = _of_part(grad, query[:, :, own], key, value, done, total, part, ctx.scale)
             grad_query[:, :, own] = of_query
             _scatter(grad_key, of_key, part.spans)
             _scatter(grad_value, of_value, part.spans)
         return grad_query, grad_key, grad_value, None, None
+
+
+def _part(query: Tensor, key: Tensor, value: Tensor, part: Part, scale: float | None) -> tuple[Tensor, Tensor | None]:
+    """What the queries (1, heads, L, D) of a segment read, and what the kernel wants to be told in the backward."""
+    key, value = gather(key, part.spans), gather(value, part.spans)
+    if attention_blocks.suits(part, query):
+        return attention_blocks.forward(query[0], key[0], value[0], part.causal, _scale(query, scale))[None], None
+    causal = part.plain and part.causal
+    return _forward(query, key, value, 0.0, causal, attn_mask=bias(part, query), scale=scale)
+
+
+def _of_part(
+    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor, total: Tensor | None, part: Part,
+    scale: float | None,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    key, value = gather(key, part.spans), gather(value, part.spans)
+    if total is None:
+        of_query, of_key, of_value = attention_blocks.backward(
+            grad[0], query[0], key[0], value[0], part.causal, _scale(query, scale)
+        )
+        return of_query[None], of_key[None], of_value[None]
+    causal, mask = part.plain and part.causal, bias(part, query)
+    return _backward(grad, query, key, value, out, total, 0.0, causal, attn_mask=mask, scale=scale)
+
+
+def _scale(query: Tensor, scale: float | None) -> float:
+    return query.shape[3] ** -0.5 if scale is None else scale
 
 
 def _scatter(whole: Tensor, found: Tensor, spans: Spans) -> None:
