@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-import mmap
 import resource
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,13 +21,11 @@ from luthier.objectives.scored import Objective, Scored
 
 UPDATED = 4_000_000
 """Weights on which an optimizer step is timed, at most."""
-TOUCHED_BYTES = 32 << 20
-"""Fresh memory on which a page fault is timed."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What micro-batches took: seconds, the bytes that were held when trials began, and those that came on top."""
+    """What micro-batches took: seconds of all cores, the bytes that were held when trials began, and those on top."""
 
     seconds: float
     held: int
@@ -40,9 +35,10 @@ class Trial:
 class Prober:
     """Takes gradients of micro-batches as a step does, and leaves weights, gradients and random state as they were.
 
-    Memory that is used for the first time has to be handed out page by page, which takes longer than most of what is
-    then done with it. A fit does that once and keeps the pages, so these seconds are taken off. `room` is the most
-    tokens that are worked on at a time, of all lanes.
+    Memory that is used for the first time has to be handed out by the kernel, which may take a third of a trial. A fit
+    does that once and keeps the pages, so these seconds are taken off. A lane that has nothing to do any more does not
+    count either: in a fit there is a next micro-batch. `room` is the most tokens that are worked on at a time, of all
+    lanes.
     """
 
     def __init__(
@@ -58,41 +54,40 @@ class Prober:
         give_back()
         self.held = self.peak.begin()
 
-    @cached_property
-    def fault_seconds(self) -> float:
-        """What a page fault takes."""
-        before, start = _faults(), time.perf_counter()
-        with mmap.mmap(-1, TOUCHED_BYTES) as fresh:
-            np.ndarray(TOUCHED_BYTES, np.uint8, fresh)[:: mmap.PAGESIZE] = 1
-            return (time.perf_counter() - start) / max(1, _faults() - before)
-
     def __call__(self, batches: Sequence[Batch], lanes: int) -> Trial:
         """Score the batches `lanes` at a time, add their gradients up, and forget them."""
         own, parameters = [batch.to(self.policy.device) for batch in batches], self.policy.trainable()
         counted = [self.objective.count(batch) for batch in batches]
         units = {name: sum(count[name] for count in counted) for name in self.objective.units}
 
-        def one(batch: Batch) -> tuple[Scored, Gradients]:
-            return self.gradient(self.policy, self.objective, batch, units, parameters)
+        threads, spent = torch.get_num_threads(), list[float]()
 
-        fault_seconds, sizes = self.fault_seconds, [len(batch.ids_T) for batch in own]
+        def one(batch: Batch) -> tuple[Scored, Gradients]:
+            start = time.perf_counter()
+            found = self.gradient(self.policy, self.objective, batch, units, parameters)
+            spent.append((time.perf_counter() - start) * torch.get_num_threads() / threads)
+            return found
+
+        sizes = [len(batch.ids_T) for batch in own]
         self.peak.begin()
         devices = [self.policy.device] if self.policy.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             self.policy.train()
-            start, faults = time.perf_counter(), _faults()
+            start, system = time.perf_counter(), _system_seconds()
             total: list[Tensor | None] = [None] * len(parameters)
             for _, gradients in side_by_side(one, own, lanes, sizes, self.room):
                 total = [_plus(*pair) for pair in zip(total, gradients, strict=True)]
             if devices:
                 torch.cuda.synchronize()
-            seconds = time.perf_counter() - start
-        seconds -= min(0.9 * seconds, (_faults() - faults) * fault_seconds / min(lanes, len(own)))
+                seconds = time.perf_counter() - start
+            else:
+                seconds = max(0.1 * sum(spent), sum(spent) - (_system_seconds() - system) / threads)
         return Trial(seconds, self.held, self.peak.section() - self.held)
 
 
-def _faults() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def _system_seconds() -> float:
+    """What the kernel has worked for all threads of this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_stime
 
 
 def _plus(total: Tensor | None, own: Tensor | None) -> Tensor | None:

@@ -71,7 +71,8 @@ def look(feed: Feed, steps: int, lanes: int, operations: Operations) -> Looked:
     every = [*_rows(feed, sample, 1), *usual, *(batch for step in others for batch in feed.source.take(step))]
     every.sort(key=_tokens)
     longest = 0 if feed.lengths is None else int(feed.lengths.max())
-    tokens = max(_tokens(every[-1]), longest)
+    seen = bool(others) and steps <= SCANNED
+    tokens = _tokens(every[-1]) if seen else max(_tokens(every[-1]), longest)
     light = _rows(feed, sample, lanes * tokens // LIGHT) or every[:1]
     return Looked(
         small=(_rows(feed, sample, 1) or every)[0], light=max(light, key=_tokens), heavy=tuple(every[-lanes:]),

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from luthier.data.batch import Batch
@@ -23,6 +24,8 @@ from luthier.recipe import HEADED, own_memory, total_steps
 
 LEAST_SECONDS, SHARE = 5.0, 0.02
 """How long trying may take: so many seconds, or this share of the forecast if that is more."""
+LATE = 3
+"""Times as long, until something that is usual has been tried."""
 ROUNDS = 4
 """Usual micro-batches in each lane, at most."""
 WEIGHT_BYTES, MOMENTS = 4, 2
@@ -52,10 +55,10 @@ def fitting(work: Work, policy: Policy, feed: Feed, peak: Peak) -> tuple[Work, F
 
     Raises TrainingError where a GPU has no room for the smallest.
     """
-    deadline = time.perf_counter() + max(LEAST_SECONDS, SHARE * work.plan.forecast["seconds"])
+    start, limit = time.perf_counter(), max(LEAST_SECONDS, SHARE * work.plan.forecast["seconds"])
     room, planned = own_memory(work.recipe), work
     while True:
-        found = _tried(work, policy, feed, peak, deadline, room)
+        found = _tried(work, policy, feed, peak, (start + limit, start + LATE * limit), room)
         smaller = _smaller(work, found.looked.longest)
         if found.step_bytes <= room or smaller is None:
             break
@@ -110,10 +113,11 @@ def above_frozen(work: Work) -> float:
     return 1 - blocks / model_facts(work.files, work.recipe).num_layers
 
 
-def _tried(work: Work, policy: Policy, feed: Feed, peak: Peak, deadline: float, room: float) -> Measured:
+def _tried(work: Work, policy: Policy, feed: Feed, peak: Peak, deadlines: tuple[float, float], room: float) -> Measured:
     lanes, operations = int(work.plan.forecast["lanes"]), operations_of(work, policy)
     looked = look(feed, total_steps(work.recipe, len(work.rows["train"])), lanes, operations)
-    trials = Trials(Prober(policy, feed.objective, feed.seams.gradient, peak, under_way(work)), operations, deadline)
+    prober = Prober(policy, feed.objective, feed.seams.gradient, peak, under_way(work))
+    trials = Trials(prober, operations, deadlines[0])
     trials.run([looked.small], 1)  # wakes threads and libraries
     trials.prober.settle()
     trials.run([looked.light], 1)
@@ -122,12 +126,22 @@ def _tried(work: Work, policy: Policy, feed: Feed, peak: Peak, deadline: float, 
         trials.run(looked.usual[:1], 1)
         need = trials.foretold(looked.tokens, lanes)
     if need <= room:
-        trials.run_some(looked.heavy, lanes)
-        usual = looked.usual[:: max(1, len(looked.usual) // (ROUNDS * lanes))][: ROUNDS * lanes]
-        for start in range(0, len(usual), lanes):
-            trials.run_some(usual[start : start + lanes], lanes)
+        tried = trials.run_some(looked.heavy, lanes)
+        trials.deadline = deadlines[0 if tried == len(looked.heavy) else 1]
+        for number in range(ROUNDS):
+            trials.run_some(_usual(looked.usual, number, lanes, operations), lanes)
+            trials.deadline = deadlines[0]
         need = trials.foretold(looked.tokens, lanes)
     return Measured(trials.operation_seconds, update_seconds(policy.trainable()), need, looked, operations)
+
+
+def _usual(batches: Sequence[Batch], number: int, lanes: int, operations: Operations) -> list[Batch]:
+    """A batch from each of so many equal shares of all operations: in the first round from its middle, in later ones
+    from places that spread evenly (the golden ratio's multiples)."""
+    by_size = sorted(batches, key=operations)
+    done = np.cumsum([operations(batch) for batch in by_size])
+    places = (np.arange(lanes) + (0.5 + 0.618 * number) % 1) / lanes
+    return [by_size[place] for place in np.searchsorted(done, places * done[-1]).tolist()]
 
 
 class Trials:
