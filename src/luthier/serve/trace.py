@@ -20,7 +20,7 @@ MOST_BYTES = 256 << 20
 """Of requests and answers that are not written yet; beyond it their rows are lost, and counted."""
 ROW_BYTES = 1000
 """Of a row without its texts, roughly."""
-GATHER_SECONDS = 0.02
+GATHER_SECONDS = 0.25
 BATCH_ROWS = 200
 AGAIN_SECONDS = 1.0
 CLOSING_SECONDS = 10.0
