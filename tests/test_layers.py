@@ -183,3 +183,7 @@ def test_light_packages_load_no_torch() -> None:
 
 def test_the_process_that_starts_a_run_loads_no_torch() -> None:
     assert not loaded_by("import luthier.jobs.run, luthier.jobs.train") & TORCH
+
+
+def test_what_trains_does_not_load_bitsandbytes_unless_it_is_asked_for() -> None:
+    assert "bitsandbytes" not in loaded_by("import luthier.jobs.work, luthier.models.load")

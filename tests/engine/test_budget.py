@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luthier.engine.budget import SAMPLED_TOKENS, Forecast, forecast
+from luthier.engine.budget import LEAN_MICRO_BATCH_TOKENS, SAMPLED_TOKENS, Forecast, forecast
 from luthier.engine.trained_size import trained_parameters
 from luthier.recipe import DataFacts, Facts, MachineFacts, ModelFacts, from_mapping, resolve
 
@@ -127,7 +127,8 @@ def test_a_base_in_fewer_bits_or_on_disk_takes_less_but_for_its_embeddings(way: 
     whole, lean = foretold(**plain, **FIXED), foretold(**{**plain, **way}, **FIXED)
     tokens = (whole.micro_batch_tokens - lean.micro_batch_tokens) * 4 * 30 * 34 * 576
     saved = (4 - held) * (134_515_008 - 49152 * 576)
-    assert whole.peak_memory_bytes - lean.peak_memory_bytes == pytest.approx(saved + tokens, rel=1e-3)
+    logits = 2 * 4 * 49152 * (256 - 64) * ("machine" not in way)
+    assert whole.peak_memory_bytes - lean.peak_memory_bytes == pytest.approx(saved + tokens + logits, rel=1e-3)
 
 
 def test_a_base_of_fewer_bits_has_few_tokens_under_way() -> None:
@@ -135,20 +136,26 @@ def test_a_base_of_fewer_bits_has_few_tokens_under_way() -> None:
         foretold(
             data(longest_tokens=n), load_in_4bit=True, machine={"threads": 2}, train={"gradient_checkpointing": False}
         )
-        for n in (200, 1500)
+        for n in (150, 1500)
     )
-    assert (short.lanes, short.micro_batch_tokens, short.tokens_under_way) == (2, 256, 512)
+    assert (short.lanes, short.micro_batch_tokens, short.tokens_under_way) == (
+        2,
+        LEAN_MICRO_BATCH_TOKENS,
+        2 * LEAN_MICRO_BATCH_TOKENS,
+    )
     assert (long.lanes, long.micro_batch_tokens, long.tokens_under_way) == (2, 1500, 1500)
-    assert long.peak_memory_bytes - short.peak_memory_bytes == pytest.approx((1500 - 512) * 4 * 30 * 34 * 576, rel=1e-3)
+    assert long.peak_memory_bytes - short.peak_memory_bytes == pytest.approx(
+        (1500 - 2 * LEAN_MICRO_BATCH_TOKENS) * 4 * 30 * 34 * 576, rel=1e-3
+    )
     assert foretold().tokens_under_way is None
 
 
 def test_long_rows_of_a_base_of_fewer_bits_are_computed_again_and_take_no_more() -> None:
-    short, long = (foretold(data(longest_tokens=n), load_in_4bit=True, machine={"threads": 2}) for n in (200, 1500))
-    assert (long.lanes, long.micro_batch_tokens, long.tokens_under_way) == (2, 256, None)
+    short, long = (foretold(data(longest_tokens=n), load_in_4bit=True, machine={"threads": 2}) for n in (150, 1500))
+    assert (long.lanes, long.micro_batch_tokens, long.tokens_under_way) == (2, LEAN_MICRO_BATCH_TOKENS, None)
     assert long.peak_memory_bytes == short.peak_memory_bytes
     longer = foretold(data(longest_tokens=8000), load_in_4bit=True, machine={"threads": 2})
-    again = 2 * 4 * 576 * ((34 + 30) * 8000 - 30 * 34 * 256)
+    again = 2 * 4 * 576 * ((34 + 30) * 8000 - 30 * 34 * LEAN_MICRO_BATCH_TOKENS)
     assert longer.peak_memory_bytes - long.peak_memory_bytes == pytest.approx(again, rel=1e-3)
 
 

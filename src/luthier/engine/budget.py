@@ -16,14 +16,16 @@ from luthier.recipe.types import Recipe
 
 BEST_MICRO_BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
 """Where speed stops growing with the micro-batch, and the cache begins to suffer."""
-LEAN_MICRO_BATCH_TOKENS = 256
+LEAN_MICRO_BATCH_TOKENS = 192
 """Those on a CPU where the base is held in fewer bits: hardly slower, and a quarter of the states."""
 AGAIN = {False: 0.0, True: 1.0, "long": 0.5}
 """Forward passes more; of micro-batches that are long, half is a guess, which the probe corrects."""
 LEAN = f"fewer bits are there to save memory: blocks of over {LEAN_MICRO_BATCH_TOKENS} tokens are computed again"
 PROCESS_BYTES = 600e6
 """Python with torch and transformers loaded."""
-HEAD_CHUNK_TOKENS = {"cpu": 256, "cuda": 1024}
+HEAD_CHUNK_TOKENS, LEAN_HEAD_CHUNK_TOKENS = {"cpu": 256, "cuda": 1024}, 64
+"""Targets that have logits at a time (`models.losses_fused`); the latter where the base is held in fewer bits, on a
+CPU."""
 HEAD_CHUNKS = {"classify": 0, "reward": 0, "distill": 8}
 """Chunks of logits (float32) of HEAD_CHUNK_TOKENS that a lane holds at once; 2 where an objective is not listed."""
 PASSAGE_TOKENS = 256
@@ -174,7 +176,7 @@ def checkpointing(recipe: Recipe, facts: Facts) -> tuple[Recipe, str | None]:
     if recipe.train.gradient_checkpointing != "auto":
         return recipe, None
     off, on = (with_checkpointing(recipe, value) for value in (False, True))
-    if facts.machine.device == "cpu" and recipe.number_format != "float32" and recipe.adapter.type != "head":
+    if _lean(recipe, facts) and recipe.adapter.type != "head":
         return with_checkpointing(recipe, "long"), LEAN
     longest, room = _least(recipe, facts), max(0.0, _room(off, facts)) / 1e9
     takes, less = (lane_bytes(each, facts, longest) / 1e9 for each in (off, on))
@@ -212,8 +214,7 @@ def lanes(recipe: Recipe, facts: Facts) -> int:
 
 def tokens_under_way(recipe: Recipe, facts: Facts) -> int | None:
     """Where the base is held in fewer bits, a long row has no other micro-batch beside it."""
-    lean = facts.machine.device == "cpu" and recipe.number_format != "float32"
-    if not lean or recipe.train.gradient_checkpointing is not False:
+    if not _lean(recipe, facts) or recipe.train.gradient_checkpointing is not False:
         return None
     return max(_longest(recipe, facts), lanes(recipe, facts) * LEAN_MICRO_BATCH_TOKENS)
 
@@ -221,7 +222,7 @@ def tokens_under_way(recipe: Recipe, facts: Facts) -> int | None:
 def lane_bytes(recipe: Recipe, facts: Facts, tokens: int) -> float:
     """A micro-batch under way, its gradient, and the buffer of the output head."""
     model = facts.model
-    chunk = HEAD_CHUNK_TOKENS[facts.machine.device]
+    chunk = LEAN_HEAD_CHUNK_TOKENS if _lean(recipe, facts) else HEAD_CHUNK_TOKENS[facts.machine.device]
     head = HEAD_CHUNKS.get(recipe.objective.type, 2) * chunk * model.vocab_size
     tokens += recipe.adapter.virtual_tokens
     table = model.vocab_size * model.hidden_size  # the largest gradient that there is at a time
@@ -266,6 +267,10 @@ def copies(recipe: Recipe, facts: Facts) -> float:
     """Tokens of an encoder's pack for each token of data: its rows have virtual tokens of their own."""
     own = recipe.adapter.virtual_tokens if facts.model.kind == "encoder" else 0
     return 1 + own / facts.data.mean_tokens
+
+
+def _lean(recipe: Recipe, facts: Facts) -> bool:
+    return facts.machine.device == "cpu" and recipe.number_format != "float32"
 
 
 def _room(recipe: Recipe, facts: Facts) -> float:

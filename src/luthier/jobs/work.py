@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.data import version
+from luthier.engine.allocator import give_back
 from luthier.engine.place import started
 from luthier.errors import LuthierError
 from luthier.evaluate.report import write_report
@@ -54,6 +55,7 @@ def work_on(root: Path, run_id: str, reporter: Reporter, wishes: Wishes) -> dict
     try:
         fitted = fit(work, lambda: wishes(True) or runs.control(home, run_id))
         _threads(work.recipe, 1)
+        give_back()
         if "stopped" in fitted:
             _stopped(home, run_id, fitted["stopped"])
             raise Interrupted

@@ -21,7 +21,7 @@ from luthier.models.families import ENCODERS, packs
 from luthier.models.heads import Head, HeadConfig
 from luthier.models.lean import make_lean
 from luthier.models.locate import ModelFiles
-from luthier.models.losses_fused import Finish
+from luthier.models.losses_fused import SMALL_CHUNK, Finish
 from luthier.models.packed import packed_model
 from luthier.models.padded import Padded
 from luthier.models.policy import Policy, position_offset
@@ -46,7 +46,9 @@ def load_base(files: ModelFiles, device: str = "cpu", dequantised: bool = False)
         return _policy(stream(make.empty(), places(weight_files(files.folder)), device), files.kind, files.precision)
     if files.number_format == "float32":
         return _read(files.folder, files, device)
-    return _policy(packed_model(files, make.empty, make.whole, device, dequantised), files.kind, files.precision)
+    policy = _policy(packed_model(files, make.empty, make.whole, device, dequantised), files.kind, files.precision)
+    policy.head_chunk = SMALL_CHUNK if device == "cpu" else None
+    return policy
 
 
 POOLED_FAMILIES = ENCODERS - {"deberta", "deberta-v2", "distilbert", "electra", "eurobert", "modernbert"}

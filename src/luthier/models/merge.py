@@ -7,18 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
+from luthier.data.batch import Batch
 from luthier.data.stream import Rows, packed
 from luthier.errors import ModelError
 from luthier.models.adapt.table import UNMERGED, kind_of_adapter
 from luthier.models.held import HeldLinear, expanded
 from luthier.models.load import load_policy, trained_on
 from luthier.models.locate import ModelFiles
+from luthier.models.peft_parts import LoraLayer
+from luthier.models.policy import Policy
 
-PROBE_ROWS = 4
-PROBE_TOKENS = 512
+PROBE_ROWS, PROBE_TOKENS, PROBE_PLACES = 4, 256, 32
+"""Rows of at most so many tokens, in each of which the logits of so many tokens are compared."""
 
 
 def merge_difference(files: ModelFiles, adapter: Path, rows: Rows) -> float | None:
@@ -33,16 +35,22 @@ def merge_difference(files: ModelFiles, adapter: Path, rows: Rows) -> float | No
     policy = load_policy(files, adapter)
     chosen = [i for i in range(len(rows)) if rows.lengths[i] <= PROBE_TOKENS][:PROBE_ROWS] or [0]
     with policy.evaluating():
-        batches = packed(rows, PROBE_TOKENS)(chosen)
-        before = [policy.vocab_logits(policy.hidden(batch)) for batch in batches]
+        batches = packed(rows, 1)(chosen)
+        before = [_some_logits(policy, batch) for batch in batches]
     if any(isinstance(module, HeldLinear) for module in policy.wrapped.modules()):
         _hold_merged(policy.wrapped)
     else:
         policy.wrapped.merge_adapter()  # type: ignore[operator]
     with policy.evaluating():
-        after = [policy.vocab_logits(policy.hidden(batch)) for batch in batches]
+        after = [_some_logits(policy, batch) for batch in batches]
     apart = max(float((a - b).abs().max()) for a, b in zip(after, before, strict=True))
     return apart / max(float(b.abs().max()) for b in before)
+
+
+def _some_logits(policy: Policy, batch: Batch) -> Tensor:
+    """The logits of a row at places spread over it: (at most PROBE_PLACES, V)."""
+    states = policy.hidden(batch)
+    return policy.vocab_logits(states[torch.linspace(0, len(states) - 1, min(len(states), PROBE_PLACES)).long()])
 
 
 class Merged:

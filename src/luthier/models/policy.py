@@ -36,6 +36,7 @@ class Policy:
     reward a state promises; it is needed only while it is learnt, so it is part of checkpoints and not of the saved
     policy. `together`: a forward pass takes all processes of the run at once. `computes` is the type of the states
     inside the trunk where that is not the type of its weights' files (`models.precision`); heads are float32.
+    `head_chunk` is how many targets have logits at a time while a gradient is taken, None for what is fastest.
     """
 
     trunk: nn.Module
@@ -48,6 +49,7 @@ class Policy:
     value_head: nn.Linear | None = None
     together: bool = False
     computes: torch.dtype | None = None
+    head_chunk: int | None = None
 
     def hidden(self, batch: Batch, **options: Any) -> Tensor:
         """The trunk's last hidden states, (T, H); of a batch with the token column `entrance`, from there on."""
@@ -72,7 +74,7 @@ class Policy:
         """
         states = (self.hidden(batch) if hidden is None else hidden)[batch.source_N]
         weight, bias = self._output(states.dtype)
-        return token_logprobs(states, weight, batch.target_N, bias, self.finish.cooled(temperature))
+        return token_logprobs(states, weight, batch.target_N, bias, self.finish.cooled(temperature), self.head_chunk)
 
     def values(self, batch: Batch, hidden: Tensor) -> Tensor:
         """What the value head expects at the source of each target, (N,), from the hidden states (T, H) over √H.

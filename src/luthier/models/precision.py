@@ -11,9 +11,9 @@ import threading
 from typing import Any
 
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
+from luthier.models.peft_parts import BaseTunerLayer
 from luthier.recipe.values import Precision
 
 DTYPES: dict[Precision, torch.dtype] = {

@@ -6,11 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from peft import AdaLoraConfig, PeftModel
-from peft.tuners.adalora import AdaLoraLayer
 from torch import nn
 
 from luthier.models.adapt.lora import on_targets, quiet
+from luthier.models.peft_parts import AdaLoraConfig, AdaLoraLayer, PeftModel
 from luthier.recipe.types import Adapter
 
 

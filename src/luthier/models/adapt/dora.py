@@ -12,10 +12,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from peft.tuners.lora.variants import DoraLinearVariant
 from torch import Tensor
 
 from luthier.models.held import expanded
+from luthier.models.peft_parts import DoraLinearVariant
 from luthier.models.precision import wide
 
 

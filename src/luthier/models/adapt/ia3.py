@@ -3,11 +3,11 @@ feed-forward. The factors l begin at 1, so that the start equals the base."""
 
 from __future__ import annotations
 
-from peft import IA3Config, PeftModel, get_peft_model
 from torch import nn
 
 from luthier.models.adapt.lora import quiet
 from luthier.models.adapt.sublayers import sublayers
+from luthier.models.peft_parts import IA3Config, PeftModel, get_peft_model
 from luthier.recipe.types import Adapter
 
 

@@ -16,8 +16,6 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig, PeftModel, get_peft_model
-from peft.tuners.lora import Linear
 from torch import Tensor, nn
 
 from luthier.errors import ModelError
@@ -25,6 +23,7 @@ from luthier.models.adapt.blocks import adapted, blocks_of
 from luthier.models.adapt.dora import Dora, is_dora
 from luthier.models.adapt.lora_linear import Adapted, lora_linears
 from luthier.models.held import HeldLinear
+from luthier.models.peft_parts import LoraConfig, LoraLinear, PeftModel, get_peft_model
 from luthier.recipe.types import Adapter
 
 
@@ -102,7 +101,7 @@ def fuse(model: nn.Module) -> None:
 
 
 def _fusable(module: nn.Module) -> bool:
-    return type(module) is Linear
+    return type(module) is LoraLinear
 
 
 @contextmanager
@@ -174,7 +173,7 @@ def _adapted(layer: Any) -> Adapted | None:
     return Adapted(base.weight, base.bias, layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name])
 
 
-def _routed(layer: Linear, x: Tensor, route: Mapping[str, Tensor]) -> Tensor:
+def _routed(layer: LoraLinear, x: Tensor, route: Mapping[str, Tensor]) -> Tensor:
     out = layer.base_layer(x)
     flat, out_flat = x.reshape(-1, x.shape[-1]), out.view(-1, out.shape[-1])
     for name, tokens in route.items():

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from torch import Tensor, nn
 
 from luthier.data.batch import pack
@@ -26,6 +25,7 @@ from luthier.errors import ModelError
 from luthier.models.adapt.lora import quiet
 from luthier.models.attention import Memory, Shelves
 from luthier.models.families import WITHOUT_PREFIX
+from luthier.models.peft_parts import PeftModel, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from luthier.models.policy import Policy
 from luthier.recipe.types import Adapter
 
