@@ -128,7 +128,7 @@ def _tried(work: Work, policy: Policy, feed: Feed, peak: Peak, deadlines: tuple[
     if need <= room:
         tried = trials.run_some(looked.heavy, lanes)
         trials.deadline = deadlines[0 if tried == len(looked.heavy) else 1]
-        for number in range(ROUNDS):
+        for number in range(ROUNDS if looked.usual else 0):
             trials.run_some(_usual(looked.usual, number, lanes, operations), lanes)
             trials.deadline = deadlines[0]
         need = trials.foretold(looked.tokens, lanes)

@@ -138,7 +138,7 @@ class Train(Part):
     log-probabilities. `auto`: float32 on a CPU; on a GPU bfloat16, or float16 with a scaled loss where it has none."""
     gradient_checkpointing: Auto | Switch | Literal["long"] = "auto"
     """Keep of each transformer block only what goes in, and compute the rest again for the backward: less memory, a
-    third more time, the same gradient. `long`: only of micro-batches of more than 256 tokens. `auto`: where memory
+    third more time, the same gradient. `long`: only of micro-batches of more than 192 tokens. `auto`: where memory
     needs it, and `long` on a base that a CPU holds in fewer bits."""
     activation_offloading: Switch = False
     """On a GPU, with `gradient_checkpointing: true`: what goes into the blocks waits in the machine's memory."""
