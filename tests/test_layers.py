@@ -185,5 +185,9 @@ def test_the_process_that_starts_a_run_loads_no_torch() -> None:
     assert not loaded_by("import luthier.jobs.run, luthier.jobs.train") & TORCH
 
 
-def test_what_trains_does_not_load_bitsandbytes_unless_it_is_asked_for() -> None:
-    assert "bitsandbytes" not in loaded_by("import luthier.jobs.work, luthier.models.load")
+def test_an_adapter_is_made_without_bitsandbytes() -> None:
+    made = "get_peft_model(torch.nn.Sequential(torch.nn.Linear(2, 2)), LoraConfig(target_modules=['0']))"
+    program = (
+        f"import torch, luthier.jobs.work\nfrom luthier.models.peft_parts import LoraConfig, get_peft_model\n{made}"
+    )
+    assert "bitsandbytes" not in loaded_by(program)

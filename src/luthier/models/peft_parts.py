@@ -34,11 +34,14 @@ with _hidden("bitsandbytes"):
         PromptTuningConfig,
         get_peft_model,
     )
+    from peft.import_utils import is_bnb_available
     from peft.tuners.adalora import AdaLoraLayer
     from peft.tuners.lora import Linear as LoraLinear
     from peft.tuners.lora import LoraLayer
     from peft.tuners.lora.variants import DoraLinearVariant
     from peft.tuners.tuners_utils import BaseTunerLayer
+
+    is_bnb_available()  # PEFT asks again when it makes an adapter, and keeps the first answer
 
 __all__ = [
     "AdaLoraConfig", "AdaLoraLayer", "BaseTunerLayer", "DoraLinearVariant", "IA3Config", "LoraConfig", "LoraLayer",

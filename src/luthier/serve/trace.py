@@ -21,6 +21,7 @@ MOST_BYTES = 256 << 20
 ROW_BYTES = 1000
 """Of a row without its texts, roughly."""
 GATHER_SECONDS = 0.25
+"""How long a trace waits for others: writing each by itself takes a millisecond, which the next prompt would lose."""
 BATCH_ROWS = 200
 AGAIN_SECONDS = 1.0
 CLOSING_SECONDS = 10.0
