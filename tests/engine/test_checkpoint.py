@@ -10,7 +10,7 @@ import pytest
 import torch
 from fakes import NoRows, OneNumber, keep, names, plan_of
 
-from luthier.engine import checkpoint
+from luthier.engine import pieces
 from luthier.engine.checkpoint import PAUSED, Checkpoints, best_step, load_best, newest
 
 BEFORE, AFTER = 1.5, 2.5
@@ -48,11 +48,9 @@ def breaks(patch: pytest.MonkeyPatch, what: str) -> None:
     def full(*args: object, **options: object) -> None:
         raise OSError("the disk is full")
 
-    save = checkpoint.save_file
+    save = pieces.save_file
     if what in ("weights", "optimizer"):
-        patch.setattr(
-            checkpoint, "save_file", lambda tensors, path: (full if what in path.name else save)(tensors, path)
-        )
+        patch.setattr(pieces, "save_file", lambda tensors, path: (full if what in path.name else save)(tensors, path))
     else:
         patch.setattr(Path, {"state.json": "write_text", "rename": "rename"}[what], full)
 

@@ -12,7 +12,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from luthier.engine import world
-from luthier.engine.shards import by_kind, clip, placed, total_norm, whole
+from luthier.engine.shards import by_kind, clip, total_norm, whole
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +43,6 @@ def test_the_norm_and_clipping_are_those_of_all_gradients(mesh: DeviceMesh) -> N
     assert plain.grad.tolist() == pytest.approx([1.0], rel=1e-5)
     assert whole(parts.grad).tolist() == pytest.approx([0.5, 1.0], rel=1e-5)
     assert float(total_norm([])) == 0.0
-
-
-def test_whole_and_placed_undo_each_other(mesh: DeviceMesh) -> None:
-    like, value = part([0.0, 0.0], mesh), torch.tensor([3.0, 4.0])
-    assert isinstance(placed(value, like), DTensor)
-    assert torch.equal(whole(placed(value, like)), value)
-    assert placed(value, torch.zeros(2)) is value
 
 
 def test_an_error_of_the_others_is_told_from_our_own() -> None:

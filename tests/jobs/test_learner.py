@@ -13,6 +13,7 @@ from ranks import curve, fit_apart, fit_one, work_for
 from safetensors.torch import load_file
 from works import CHATS, CLASSES, PAIRS, recipe
 
+from luthier.engine.checkpoint import newest
 from luthier.jobs.workbench import Work
 from luthier.store import Home
 
@@ -68,9 +69,11 @@ def fits(tiny_llama: Path, tiny_bert: Path, tmp_path_factory: pytest.TempPathFac
         found[name] = (alone, two)
         apart.append((two, None))
         if name in RESUMED:
-            again, less = (work_for(path, home, 2, parallel, 60) for _ in range(2))
-            apart += [(again, 3), (again, None), (less, 3)]
-            found[f"{name}, resumed"], found[f"{name}, fewer"] = (two, again), (alone, less)
+            again, less, more = (work_for(path, home, 2, parallel, 60) for _ in range(3))
+            fit_one(more, 3)
+            apart += [(again, 3), (again, None), (less, 3), (more, None)]
+            found[f"{name}, resumed"] = (two, again)
+            found[f"{name}, fewer"], found[f"{name}, more"] = (alone, less), (alone, more)
     fit_apart(apart, tmp_path_factory.mktemp("meeting"))
     return found
 
@@ -115,7 +118,25 @@ def test_a_fit_that_goes_on_equals_one_that_was_not_paused(fits, name: str) -> N
 
 
 @pytest.mark.parametrize("name", RESUMED)
-def test_another_number_of_processes_goes_on(fits, name: str) -> None:
+def test_fewer_processes_go_on(fits, name: str) -> None:
     alone, fewer = fits[f"{name}, fewer"]
     fit_one(fewer)
     assert apart(learnt(alone), learnt(fewer)) < CLOSE
+
+
+@pytest.mark.parametrize("name", RESUMED)
+def test_more_processes_go_on(fits, name: str) -> None:
+    alone, more = fits[f"{name}, more"]
+    assert apart(learnt(alone), learnt(more)) < CLOSE
+
+
+@pytest.mark.parametrize(("name", "less_than"), [("fsdp, all weights", 0.6), ("fsdp, lora", 0.6),
+                                                 ("tensor, lora", 0.8)])  # fmt: skip
+def test_each_process_writes_only_its_own_part(fits, name: str, less_than: float) -> None:
+    """Of the checkpoint that one process alone writes, no process writes much more than what it holds."""
+    whole, divided = (newest(work.folder / "checkpoints", "step") for work in fits[name])
+    for file in ("weights", "optimizer"):
+        size = (whole / f"{file}.safetensors").stat().st_size
+        parts = [(divided / f"{file}.{number}.safetensors").stat().st_size for number in range(2)]
+        assert max(parts) < less_than * size
+        assert sum(parts) + (divided / f"{file}.safetensors").stat().st_size > size

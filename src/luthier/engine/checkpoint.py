@@ -3,8 +3,8 @@
     checkpoints/step-00000040/   weights.safetensors  optimizer.safetensors  random.safetensors  state.json
     checkpoints/best-00000030/   weights.safetensors
 
-The newest `step-` folder is the one to go on from; the newest `best-` folder holds the best weights so far. With
-several processes, the one that leads writes whole tensors, so that any number of them can go on.
+The newest `step-` folder is the one to go on from; the newest `best-` folder holds the best weights so far. Of several
+processes, each writes what it alone holds (`pieces`), and any number of them can go on.
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+import torch.distributed as dist
 from torch import Tensor
 
-from luthier.engine import world
+from luthier.engine import pieces, world
 from luthier.engine.loop import Source
 from luthier.engine.plan import Plan
 from luthier.engine.report import Report
-from luthier.engine.shards import placed, whole
 from luthier.models.policy import Policy
 
 PAUSED = "paused"
@@ -58,9 +57,9 @@ class Checkpoints:
         state = json.loads((latest / "state.json").read_text(encoding="utf-8"))
         stream.restore(state["stream"])
         load_weights(policy, latest)
-        plan.restore(load_file(latest / "optimizer.safetensors"))
+        plan.restore(pieces.read(latest, "optimizer", plan.like))
         own = world.rank() % len(state["random"])
-        _restore_random(load_file(latest / "random.safetensors"), state["random"][own], f"{own}/")
+        _restore_random(pieces.read(latest, "random", lambda name: None), state["random"][own], f"{own}/")
         self.history, self.seconds, self.tokens = state["history"], state["seconds"], state["tokens"]
         self.reason = state["reason"]
         return int(state["step"])
@@ -104,10 +103,11 @@ def load_best(policy: Policy, folder: Path) -> None:
 
 def load_weights(policy: Policy, checkpoint: Path) -> None:
     """Copy a checkpoint's weights into the policy's trainable parameters."""
-    saved = load_file(checkpoint / "weights.safetensors")
+    learnt = policy.trainable()
+    saved = pieces.read(checkpoint, "weights", learnt.get)
     with torch.no_grad():
-        for name, parameter in policy.trainable().items():
-            parameter.copy_(placed(saved[name], parameter))
+        for name, parameter in learnt.items():
+            parameter.copy_(saved[name])
 
 
 def newest(folder: Path, kind: str) -> Path | None:
@@ -120,23 +120,33 @@ def write(folder: Path, name: str, tensors: Mapping[str, Mapping[str, Tensor]], 
 
     All processes must call this: each has its shards of the tensors.
     """
-    together = {file: {key: whole(value) for key, value in values.items()} for file, values in tensors.items()}
-    if not world.leads():
-        return
     part = folder / f"{name}.part"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    for file, values in together.items():
-        save_file({key: value.detach().contiguous() for key, value in values.items()}, part / f"{file}.safetensors")
-    (part / "state.json").write_text(json.dumps(state), encoding="utf-8")
-    for path in (*part.iterdir(), part):
-        _flush(path)
-    shutil.rmtree(folder / name, ignore_errors=True)
-    part.rename(folder / name)
-    _flush(folder)
-    kind = name.partition("-")[0]
-    for older in folder.glob(f"{kind}-*"):
-        if older.name != name:
+    apart = any(map(pieces.in_parts, tensors.values()))
+    if world.leads():
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+    if apart:
+        dist.barrier()
+    if apart or world.leads():
+        for file, values in tensors.items():
+            for path in pieces.write(part, file, values):
+                _flush(path)
+    if apart:
+        dist.barrier()
+    if world.leads():
+        (part / "state.json").write_text(json.dumps(state), encoding="utf-8")
+        _flush(part / "state.json")
+        _flush(part)
+        _put(part, folder / name)
+
+
+def _put(part: Path, place: Path) -> None:
+    """Let a finished folder be the only one of its kind."""
+    shutil.rmtree(place, ignore_errors=True)
+    part.rename(place)
+    _flush(place.parent)
+    for older in place.parent.glob(f"{place.name.partition('-')[0]}-*"):
+        if older != place:
             shutil.rmtree(older, ignore_errors=True)
 
 

@@ -12,7 +12,7 @@ from luthier.engine import world
 from luthier.engine.optimizers import kept_state, optimizer_of, put_back
 from luthier.engine.schedule import share
 from luthier.engine.seams import Gradients, Seams
-from luthier.engine.shards import by_kind, clip, placed, total_norm
+from luthier.engine.shards import by_kind, clip, total_norm
 from luthier.errors import TrainingError
 from luthier.models.lanes import side_by_side
 from luthier.models.policy import Policy
@@ -107,13 +107,16 @@ class Plan:
             state |= {f"{name}/{key}": value for key, value in kept_state(self.optimizer, parameter)}
         return state
 
+    def like(self, name: str) -> Tensor | None:
+        """The parameter that a tensor of `state()` belongs to, or what the seams have in its place."""
+        owner, _, field = name.rpartition("/")
+        return self.seams.memory.get(field) if owner == MEMORY else self.parameters.get(owner)
+
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Put `state()` of an earlier process back."""
+        """Put `state()` of an earlier process back; what has a parameter's shape is held as the parameter is."""
         for key, value in state.items():
             name, _, field = key.rpartition("/")
             if name == MEMORY:
                 self.seams.memory[field].copy_(value)
-                continue
-            parameter = self.parameters[name]
-            own = placed(value, parameter) if value.shape == parameter.shape else value
-            put_back(self.optimizer, parameter, field, own)
+            else:
+                put_back(self.optimizer, self.parameters[name], field, value)

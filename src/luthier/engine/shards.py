@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
 
 Kind = TypeVar("Kind", bound=Tensor)
 
@@ -18,13 +18,6 @@ Kind = TypeVar("Kind", bound=Tensor)
 def whole(value: Tensor) -> Tensor:
     """All of a tensor; all processes must ask for it at once."""
     return value.full_tensor() if isinstance(value, DTensor) else value
-
-
-def placed(value: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor, cut into the parts that `like` is cut into."""
-    if not isinstance(like, DTensor):
-        return value
-    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
 
 
 def by_kind(values: Iterable[Kind]) -> list[list[Kind]]:
