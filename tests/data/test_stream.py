@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luthier.data.batch import Batch, cut, spread
-from luthier.data.stream import Stream, packed, precomputed, with_targets
+from luthier.data.forest import Row
+from luthier.data.stream import Costs, Stream, packed, precomputed, with_targets
 from luthier.errors import TrainingError
 
 SIZES = {"count": st.integers(1, 40), "batch_size": st.integers(1, 50), "seed": st.integers(0, 2**32 - 1)}
@@ -137,8 +138,56 @@ def test_spreading_loses_nothing_and_fills_every_lane(lengths: list[int], budget
     assert all(part == sorted(part) for part in parts)
     sums = [sum(lengths[i] for i in part) for part in parts]
     assert all(total <= budget or len(part) == 1 for total, part in zip(sums, parts, strict=True))
-    assert len(parts) % lanes == 0 or len(parts) == len(lengths)
-    assert max(sums) - min(sums) <= max(lengths)
+    assert len(parts) >= min(lanes, len(lengths))
+    assert sums == sorted(sums, reverse=True)
+
+
+@given(st.lists(st.tuples(st.integers(1, 30), st.integers(1, 90)), min_size=1), st.integers(1, 60), st.integers(1, 4))
+def test_dear_rows_are_spread_by_what_they_cost(rows: list[tuple[int, int]], budget: int, lanes: int) -> None:
+    lengths, costs = map(list, zip(*rows, strict=True))
+    parts = spread(lengths, budget, lanes, costs)
+    assert sorted(index for part in parts for index in part) == list(range(len(rows)))
+    assert all(sum(lengths[i] for i in part) <= budget or len(part) == 1 for part in parts)
+    sums = [sum(costs[i] for i in part) for part in parts]
+    assert sums == sorted(sums, reverse=True)
+    assert len(parts) >= min(lanes, len(rows))
+
+
+def test_lanes_end_together_though_a_row_is_dear() -> None:
+    """The dear row has a lane to itself until the other has done as much; no micro-batch beside it is as large."""
+    assert spread([9, 3, 3, 3, 3, 3], 12, 2) == [[0, 4], [1, 2, 3, 5]]
+    assert spread([9, 3, 3, 3, 3, 3], 9, 2) == [[0], [1, 3], [2, 5], [4]]
+
+
+def row(tokens: list[int], targets: int = 0) -> Row:
+    weights = np.zeros(len(tokens), np.float32)
+    weights[len(tokens) - targets :] = 1
+    return Row(np.array(tokens), weights, 0)
+
+
+def test_what_rows_cost_is_counted_in_tokens() -> None:
+    """A beginning that both rows of a unit have is computed once, and only where the model can share it."""
+    left, right = row([*range(20), 100, 101], targets=2), row([*range(20), 200, 201, 202], targets=3)
+    assert Costs()([left, right], False) == 22 + 23
+    assert Costs()([left, right], True) == 22 + 23 - 20
+    assert Costs(0.5, 0.25)([left, right], False) == 45 + 0.5 * 5 + 0.25 * (22**2 + 23**2)
+
+
+def test_lanes_are_given_equally_much_to_do() -> None:
+    """Rows of one length, of which half have many targets: no micro-batch has only those."""
+
+    class Even:
+        lengths = np.full(4, 10)
+
+        def row(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+            found = row(list(range(10)), targets=8 if index < 2 else 1)
+            return found.ids, found.weights
+
+    def targets(costs: Costs) -> list[int]:
+        return [len(batch.target_N) for batch in packed(Even(), 20, lanes=2, costs=costs)([0, 2, 1, 3])]  # type: ignore[arg-type]
+
+    assert targets(Costs()) == [16, 2]
+    assert targets(Costs(target=1.0)) == [9, 9]
 
 
 def test_rows_whose_features_are_there_need_no_tokens() -> None:

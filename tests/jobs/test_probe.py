@@ -16,7 +16,7 @@ from luthier.engine.probe import Prober, Trial
 from luthier.errors import TrainingError
 from luthier.jobs.fit import fit
 from luthier.jobs.foretell import validations
-from luthier.jobs.looked import Operations
+from luthier.jobs.operations import Operations
 from luthier.jobs.spent import FORECAST
 from luthier.jobs.trials import ROUNDS, Trials, with_micro_batches
 from luthier.jobs.workbench import Work

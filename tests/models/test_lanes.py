@@ -51,4 +51,4 @@ def test_items_that_are_too_large_together_do_not_run_at_the_same_time() -> None
 
 def test_a_row_beyond_the_budget_does_not_cut_the_others_apart() -> None:
     parts = spread([1000] + [100] * 20, 512, 2)
-    assert [len(part) for part in parts] == [1, 4, 4, 4, 4, 4]
+    assert [len(part) for part in parts] == [1, 5, 5, 5, 5]

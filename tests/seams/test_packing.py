@@ -143,7 +143,7 @@ def test_rows_are_dealt_evenly_within_the_budget() -> None:
     assert spread([5, 5, 5, 5], 100, 2) == [[0, 2], [1, 3]]
     assert spread([9, 1, 1, 1, 6], 10, 2) == [[0], [1, 2, 3, 4]]
     assert spread([6, 6, 6], 10, 2) == [[0], [1], [2]]
-    assert spread([30, 1, 1], 10, 2) == [[0], [1], [2]]
+    assert spread([30, 1, 1], 10, 2) == [[0], [1, 2]]
     assert spread([7], 10, 4) == [[0]]
 
 

@@ -156,24 +156,39 @@ def cut(lengths: Iterable[int], budget: int) -> list[list[int]]:
     return parts
 
 
-def spread(lengths: Sequence[int], budget: int, lanes: int) -> list[list[int]]:
-    """Deal rows into micro-batches of about even size, of at most `budget` tokens (a longer row stands alone).
+def spread(lengths: Sequence[int], budget: int, lanes: int, costs: Sequence[float] | None = None) -> list[list[int]]:
+    """Deal rows into micro-batches of at most `budget` tokens (a longer row stands alone), so that as many `lanes`,
+    each of which takes the next one when it is free, end at about the same time.
 
-    As few as the budget allows, rounded up to whole rounds of `lanes`: the longest row first, each to the emptiest
-    (Graham 1969, longest processing time first). Rows keep their order within a micro-batch.
+    Rows are dealt to lanes first, then those of a lane to as few micro-batches of about even cost as the budget allows;
+    dear micro-batches come first. A row costs as many tokens as it has, or what `costs` says. Rows keep their order
+    within a micro-batch.
     """
-    rounds = -(-sum(lengths) // (budget * lanes))
+    each = lengths if costs is None else costs
+    parts = [part for own in _dealt(range(len(lengths)), lanes, each) for part in _within(own, lengths, budget, each)]
+    return sorted(parts, key=lambda part: (-sum(each[i] for i in part), part))
+
+
+def _within(rows: Sequence[int], lengths: Sequence[int], budget: int, costs: Sequence[float]) -> list[list[int]]:
+    """These rows in micro-batches of at most `budget` tokens."""
+    count = -(-sum(min(lengths[i], budget) for i in rows) // budget)
     while True:
-        count = min(rounds * lanes, len(lengths))
-        parts: list[list[int]] = [[] for _ in range(count)]
-        sizes = [0] * count
-        for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-            emptiest = sizes.index(min(sizes))
-            parts[emptiest].append(index)
-            sizes[emptiest] += lengths[index]
-        if all(size <= budget or len(part) == 1 for size, part in zip(sizes, parts, strict=True)):
-            return [sorted(part) for part in parts]
-        rounds += 1
+        parts = _dealt(rows, count, costs)
+        if all(len(part) == 1 or sum(lengths[i] for i in part) <= budget for part in parts):
+            return parts
+        count += 1
+
+
+def _dealt(rows: Sequence[int], count: int, costs: Sequence[float]) -> list[list[int]]:
+    """Rows in at most `count` parts that cost about the same: the dearest row first, each to the cheapest part (Graham
+    1969, longest processing time first)."""
+    parts: list[list[int]] = [[] for _ in range(min(count, len(rows)))]
+    sums = [0.0] * len(parts)
+    for row in sorted(rows, key=lambda i: -costs[i]):
+        cheapest = sums.index(min(sums))
+        parts[cheapest].append(row)
+        sums[cheapest] += costs[row]
+    return [sorted(part) for part in parts]
 
 
 def _columns(columns: Mapping[str, np.ndarray], numbers: np.ndarray) -> dict[str, Tensor]:

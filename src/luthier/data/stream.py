@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from luthier.data.batch import Batch, cut, pack, spread, unpacked
-from luthier.data.forest import Row
+from luthier.data.forest import Row, shared_tokens
 from luthier.errors import TrainingError
 
 MakeBatches = Callable[[Sequence[int]], list[Batch]]
@@ -121,22 +122,40 @@ def refuse_changes(own: Mapping[str, Any], checkpoint: Mapping[str, Any]) -> Non
         )
 
 
+@dataclass(frozen=True)
+class Costs:
+    """What micro-batches take, in tokens that go through the trunk: one more target, and the square of a length."""
+
+    target: float = 0.0
+    square: float = 0.0
+
+    def __call__(self, rows: Sequence[Row], share_prefix: bool) -> float:
+        """Of rows that lie side by side."""
+        tokens = sum(len(row.ids) for row in rows)
+        tokens -= sum(shared_tokens(*pair) for pair in pairwise(rows)) if share_prefix else 0
+        targets = sum(np.count_nonzero(row.weights[1:]) for row in rows)
+        return tokens + self.target * targets + self.square * sum(len(row.ids) ** 2 for row in rows)
+
+
 def packed(
     rows: Rows, budget: int, columns: Mapping[str, np.ndarray] | None = None, share_prefix: bool = False,
-    lanes: int = 1, together: int = 1,
+    lanes: int = 1, together: int = 1, costs: Costs = Costs(),
 ) -> MakeBatches:  # fmt: skip
-    """Batches of tokens, cut into micro-batches of at most `budget` tokens, enough of them for `lanes`.
+    """Batches of tokens, cut into micro-batches of at most `budget` tokens, enough of them for `lanes`, which are to
+    have equally much to do.
 
     With `together`, the numbers are those of units of so many consecutive rows, which stay in one micro-batch:
     unit u is rows u·together … (u + 1)·together - 1.
     """
-    lengths = rows.lengths.reshape(-1, together).sum(1)
 
     def make(numbers: Sequence[int]) -> list[Batch]:
-        own = [int(lengths[i]) for i in numbers]
-        parts = cut(own, budget) if lanes == 1 else spread(own, budget, lanes)
-        units = [[numbers[i] * together + k for i in part for k in range(together)] for part in parts]
-        return [pack([Row(*rows.row(i), i) for i in unit], columns, share_prefix) for unit in units]
+        units = [[Row(*rows.row(i), i) for i in range(n * together, (n + 1) * together)] for n in numbers]
+        lengths = [sum(len(row.ids) for row in unit) for unit in units]
+        if lanes == 1:
+            parts = cut(lengths, budget)
+        else:
+            parts = spread(lengths, budget, lanes, [costs(unit, share_prefix) for unit in units])
+        return [pack([row for i in part for row in units[i]], columns, share_prefix) for part in parts]
 
     return make
 

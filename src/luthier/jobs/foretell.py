@@ -12,8 +12,9 @@ from luthier.engine.rollouts import Rollouts
 from luthier.engine.whole_job import STEP_SECONDS
 from luthier.evaluate.report.numbers import duration, size
 from luthier.jobs.feeds.feed import Feed
+from luthier.jobs.operations import above_frozen
 from luthier.jobs.prepare import model_facts
-from luthier.jobs.trials import Measured, above_frozen
+from luthier.jobs.trials import Measured
 from luthier.jobs.workbench import Work
 from luthier.recipe import HEADED, PAIRED, sharing, total_steps
 

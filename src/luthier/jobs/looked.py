@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from heapq import heapreplace
 
 import numpy as np
 
@@ -13,26 +14,11 @@ from luthier.data.stream import Interleaved, Stream
 from luthier.engine.private import Draws
 from luthier.engine.rollouts import Rollouts
 from luthier.jobs.feeds.feed import Feed
+from luthier.jobs.operations import Operations
 
 USUAL, HEAVY, SCANNED, LIGHT = 24, 4, 2000, 4
 """Steps whose batches are laid out as a sample, and as candidates for the heaviest; steps whose rows are looked at; the
 heaviest micro-batch over a light one."""
-
-
-@dataclass(frozen=True)
-class Operations:
-    """The multiplications of a batch: of its tokens with the trunk's weights, of its targets with the output layer's,
-    and of its tokens with each other."""
-
-    trunk: float
-    head: float
-    attention: float
-
-    def __call__(self, batch: Batch) -> float:
-        """Of one forward pass. A batch without tokens has its rows for them."""
-        tokens = len(batch.ids_T) or batch.rows
-        squares = float((batch.lengths_R.double() ** 2).sum()) if len(batch.ids_T) else 0.0
-        return self.trunk * tokens + self.head * len(batch.target_N) + self.attention * squares
 
 
 @dataclass(frozen=True)
@@ -41,8 +27,9 @@ class Looked:
 
     `small` is a row of usual length or a light micro-batch, `light` one with about a quarter of the most tokens;
     `heavy` are the heaviest, at most as many as lanes; `usual` those of a sample of steps, in their order. `longest`
-    is the most tokens of what cannot be cut, `tokens` the most of a micro-batch. `step_operations` are those of a mean
-    step, `taking_seconds` what making batches takes once, `step_seconds` that of a mean step.
+    is the most tokens of what cannot be cut, `tokens` the most of a micro-batch. `step_operations` are those for which
+    all lanes together have time in a mean step, `taking_seconds` what making batches takes once, `step_seconds` that of
+    a mean step.
     """
 
     small: Batch
@@ -77,9 +64,21 @@ def look(feed: Feed, steps: int, lanes: int, operations: Operations) -> Looked:
     return Looked(
         small=(_rows(feed, sample, 1) or every)[0], light=max(light, key=_tokens), heavy=tuple(every[-lanes:]),
         usual=tuple(usual), longest=longest, tokens=tokens,
-        step_operations=sum(map(operations, usual)) / len(sample), taking_seconds=seconds,
+        step_operations=sum(in_lanes(batches, lanes, operations) for batches in taken) / len(sample),
+        taking_seconds=seconds,
         step_seconds=seconds / (feed.source.settings.num_iterations if isinstance(feed.source, Rollouts) else 1),
     )  # fmt: skip
+
+
+def in_lanes(batches: Sequence[Batch], lanes: int, operations: Operations) -> float:
+    """The operations for which all lanes together have time until these batches of a step are done: each goes, in their
+    order, to the lane that is free first, and lanes without any wait. A single one has all cores."""
+    if len(batches) == 1:
+        return operations(batches[0])
+    busy = [0.0] * lanes
+    for batch in batches:
+        heapreplace(busy, busy[0] + operations(batch))
+    return lanes * max(busy)
 
 
 def _tokens(batch: Batch) -> int:

@@ -16,11 +16,11 @@ from luthier.engine.probe import Prober, Trial, update_seconds
 from luthier.errors import TrainingError
 from luthier.jobs.feeds import feed_of
 from luthier.jobs.feeds.feed import Feed
-from luthier.jobs.looked import Looked, Operations, look
-from luthier.jobs.prepare import model_facts
+from luthier.jobs.looked import Looked, look
+from luthier.jobs.operations import Operations, operations_of
 from luthier.jobs.workbench import Work
 from luthier.models.policy import Policy
-from luthier.recipe import HEADED, own_memory, total_steps
+from luthier.recipe import own_memory, total_steps
 
 LEAST_SECONDS, SHARE = 5.0, 0.02
 """How long trying may take: so many seconds, or this share of the forecast if that is more."""
@@ -92,25 +92,9 @@ def _smaller(work: Work, longest: int) -> Work | None:
     return with_micro_batches(work, tokens, lanes // 2) if lanes > 1 else None
 
 
-def operations_of(work: Work, policy: Policy) -> Operations:
-    """What a token, a target and a pair of tokens of one row cost this model."""
-    facts = model_facts(work.files, work.recipe)
-    table = facts.vocab_size * facts.hidden_size
-    causal = 1 if policy.pooling == "last" else 2
-    head = 0 if work.recipe.objective.type in HEADED else table
-    trunk = above_frozen(work) * (facts.num_parameters - table)
-    return Operations(trunk, head, causal * facts.num_layers * facts.hidden_size)
-
-
 def under_way(work: Work) -> float:
     """The most tokens that are worked on at a time, of all lanes."""
     return work.plan.forecast["tokens_under_way"] or math.inf
-
-
-def above_frozen(work: Work) -> float:
-    """The share of the blocks that run in a step; the output of those below is computed once."""
-    blocks = int(work.plan.forecast["frozen_blocks"])
-    return 1 - blocks / model_facts(work.files, work.recipe).num_layers
 
 
 def _tried(work: Work, policy: Policy, feed: Feed, peak: Peak, deadlines: tuple[float, float], room: float) -> Measured:

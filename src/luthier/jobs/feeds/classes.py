@@ -14,6 +14,7 @@ from luthier.engine.first_head import fit_head
 from luthier.errors import DataError
 from luthier.jobs.feeds.feed import Feed, shuffled
 from luthier.jobs.feeds.frozen import above_frozen
+from luthier.jobs.operations import costs_of
 from luthier.jobs.workbench import Split, Work
 from luthier.models.features import features
 from luthier.models.policy import Policy
@@ -50,7 +51,9 @@ def _batches(work: Work, policy: Policy, split: Split) -> MakeBatches:
     columns = label_columns(work.rows[split], work.recipe, work.plan.labels, work.plan.multi_label)
     if work.recipe.adapter.type == "head":
         return precomputed(rows.lengths, columns | {"features": trunk_features(work, policy, split)})
-    return above_frozen(work, policy, rows, split)(packed(rows, budget, columns, lanes=lanes))
+    return above_frozen(work, policy, rows, split)(
+        packed(rows, budget, columns, lanes=lanes, costs=costs_of(work, policy))
+    )
 
 
 def all_features(work: Work, policy: Policy) -> Batch:

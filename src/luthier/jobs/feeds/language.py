@@ -10,6 +10,7 @@ from luthier.data.stream import MakeBatches, Rows, packed
 from luthier.engine.budget import PASSAGE_TOKENS
 from luthier.jobs.feeds.feed import Feed, shuffled
 from luthier.jobs.feeds.frozen import above_frozen
+from luthier.jobs.operations import costs_of
 from luthier.jobs.prepare import renderer_of
 from luthier.jobs.rows import Rendering, form_of, render_split
 from luthier.jobs.workbench import Work
@@ -29,7 +30,8 @@ def language(work: Work, policy: Policy) -> Feed:
 def packs(work: Work, policy: Policy, rows: Rows, name: str = "train") -> MakeBatches:
     """Micro-batches of the forecast's size; `name` says in messages what the rows are."""
     budget, lanes = int(work.plan.forecast["micro_batch_tokens"]), int(work.plan.forecast["lanes"])
-    make = packed(rows, budget, share_prefix=policy.lm_head is not None, lanes=lanes)
+    share_prefix = policy.lm_head is not None
+    make = packed(rows, budget, share_prefix=share_prefix, lanes=lanes, costs=costs_of(work, policy))
     return above_frozen(work, policy, rows, name)(make)
 
 

@@ -12,6 +12,7 @@ from luthier.data.pairs import ROWS
 from luthier.data.stream import MakeBatches, packed
 from luthier.jobs.feeds.feed import Feed, Measure, reached, shuffled
 from luthier.jobs.feeds.frozen import above_frozen
+from luthier.jobs.operations import costs_of
 from luthier.jobs.workbench import Split, Work
 from luthier.models.kept import kept
 from luthier.models.lanes import lanes_for, side_by_side
@@ -63,7 +64,7 @@ def pair_batches(work: Work, policy: Policy, split: Split, columns: Mapping[str,
     budget, lanes = int(work.plan.forecast["micro_batch_tokens"]), int(work.plan.forecast["lanes"])
     both = pair_weights(work, split) | dict(columns)
     rows = work.rendered[split]
-    make = packed(rows, budget, both, policy.pooling == "last", lanes, together=ROWS)
+    make = packed(rows, budget, both, policy.pooling == "last", lanes, ROWS, costs_of(work, policy))
     return above_frozen(work, policy, rows, split)(make)
 
 
