@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from test_budget import FIXED, MACHINE, data, foretold
 
-from luthier.engine.budget import ACTIVATIONS_PER_LAYER, PASSAGE_TOKENS, Forecast, checkpointing
+from luthier.engine.budget import PASSAGE_TOKENS, Forecast, checkpointing
 from luthier.recipe import from_mapping, resolve
+from luthier.recipe.facts import MOST_KEPT
 
 
 def decided(memory: str, **train: Any) -> tuple[Any, str | None]:
@@ -81,7 +82,7 @@ def test_sixteen_bits_take_half_the_base_and_half_the_states_and_the_gpus_own_sp
         foretold(gpu, train={"precision": name, **FIXED["train"]}, machine={"memory": "60GB"})
         for name in ("float32", "bfloat16")
     )
-    states = 30 * ACTIVATIONS_PER_LAYER * 576
+    states = 30 * MOST_KEPT * 576
     saved = 2 * 134_515_008 + 2 * states * wide.micro_batch_tokens
     assert wide.peak_memory_bytes - narrow.peak_memory_bytes == pytest.approx(saved, rel=1e-3)
     assert wide.seconds == pytest.approx(10 * narrow.seconds)
@@ -89,5 +90,5 @@ def test_sixteen_bits_take_half_the_base_and_half_the_states_and_the_gpus_own_sp
 
 def test_all_weights_have_rounded_copies_in_sixteen_bits() -> None:
     wide, narrow = (whole({"precision": name, "max_steps": 10}) for name in ("float32", "bfloat16"))
-    states = 2 * 30 * ACTIVATIONS_PER_LAYER * 576 * wide.micro_batch_tokens
+    states = 2 * 30 * MOST_KEPT * 576 * wide.micro_batch_tokens
     assert narrow.peak_memory_bytes - wide.peak_memory_bytes == pytest.approx(2 * 134_515_008 - states, rel=1e-2)

@@ -1,8 +1,8 @@
-"""How much of a model is trained."""
+"""How much of a model is trained, and what its blocks keep for that."""
 
 from __future__ import annotations
 
-from luthier.recipe.facts import Facts
+from luthier.recipe.facts import MOST_KEPT, Facts
 from luthier.recipe.types import Recipe
 
 SIDES = 18
@@ -27,6 +27,15 @@ def trained_parameters(recipe: Recipe, facts: Facts) -> int:
     }  # fmt: skip
     whole = model.num_parameters if adapter.type == "full" else each_layer[adapter.type] * model.num_layers
     return int(whole * trained_share(recipe, facts))
+
+
+def kept_numbers(recipe: Recipe, facts: Facts) -> float:
+    """Numbers that a block keeps of each token until the backward, over the size of a hidden state."""
+    adapter = recipe.adapter
+    if adapter.lora_dropout or adapter.use_dora:
+        return MOST_KEPT
+    frozen = adapter.type in ("lora", "prefix", "prompt")
+    return facts.model.kept_frozen if frozen else facts.model.kept_trained
 
 
 def trained_share(recipe: Recipe, facts: Facts) -> float:

@@ -28,6 +28,7 @@ from luthier.jobs.fitting_recipe import check_coverage, check_division, check_na
 from luthier.jobs.machine import free_disk, machine_facts
 from luthier.jobs.rewards import reward_of
 from luthier.jobs.rows import render_split, rendering_of
+from luthier.models.activations import kept_numbers
 from luthier.models.extras import require_bitsandbytes
 from luthier.models.families import enters, kind_of, width_and_depth
 from luthier.models.kept_states import STATES, are_kept, states_key
@@ -150,7 +151,7 @@ def shape_facts(name: str, config: Mapping[str, Any], num_parameters: int, lengt
     width, depth = width_and_depth(text)
     return ModelFacts(
         name, kind_of(config, name), num_parameters, width, depth, length, int(text.get("vocab_size") or 1),
-        enters(str(config["model_type"])),
+        enters(str(config["model_type"])), *kept_numbers(text),
     )  # fmt: skip
 
 

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+MOST_KEPT = 34.0
+"""Of what blocks keep for the backward, where a family was not counted, and with dropout or DoRA, which run PEFT's own
+layers."""
+
 
 @dataclass(frozen=True)
 class ModelFacts:
@@ -21,6 +25,10 @@ class ModelFacts:
     vocab_size: int
     enters: bool = True
     """Whether its trunk can be entered at a block, with states that were computed before."""
+    kept_frozen: float = MOST_KEPT
+    kept_trained: float = MOST_KEPT
+    """Numbers that a block keeps of each token until the backward, over the size of a hidden state: with its own
+    weights frozen, and with them trained."""
 
 
 @dataclass(frozen=True)
