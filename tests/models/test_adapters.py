@@ -178,8 +178,10 @@ def test_a_mixture_of_experts_is_refused(family: str) -> None:
 
 def test_fused_projections_of_gpt2_are_adapted(adapter: Adapter) -> None:
     from luthier.models.adapt.table import ADD
+    from luthier.models.attention import register
     from luthier.models.load import _policy
 
+    register()
     torch.manual_seed(0)
     policy = _policy(AutoModelForCausalLM.from_config(config("gpt2"), attn_implementation="packed"), "decoder")
     rows = language_rows(60)[:3]

@@ -65,3 +65,25 @@ def test_windows_and_other_numbers_are_left_to_the_kernel() -> None:
     assert not attention_blocks.suits(whole._replace(window=64), torch.zeros(1, 1, 300, 8))
     assert not attention_blocks.suits(whole, torch.zeros(1, 1, 300, 8, dtype=torch.bfloat16))
     assert not attention_blocks.suits(whole._replace(end=50), torch.zeros(1, 1, 50, 8))
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_neighbours_of_one_length_are_done_together(causal: bool) -> None:
+    torch.manual_seed(0)
+    lengths = [7, 7, 7, 5, 7, 5, 5]
+    ends = [sum(lengths[: i + 1]) for i in range(len(lengths))]
+    query, key, value = (torch.randn(1, ends[-1], heads, 8).transpose(1, 2).requires_grad_() for heads in (6, 2, 2))
+    parts = [Part(e - n, e, [(e - n, e)], n, causal, None) for n, e in zip(lengths, ends, strict=True)]
+    parts.append(Part(ends[-1], ends[-1] + 5, [(0, 7), (ends[-1], ends[-1] + 5)], 12, causal, None))  # sees more
+    assert [run.count for run in attention_cpu.runs(parts[:-1], query)] == [3, 1, 1, 2]
+    assert [run.count for run in attention_cpu.runs(parts[-2:], query)] == [1, 1]
+
+    together = attention_cpu.attend(query, key, value, parts[:-1], 0.3)
+    alone = torch.cat([
+        attention_cpu.attend(query[:, :, p.start : p.end], key[:, :, p.start : p.end], value[:, :, p.start : p.end],
+                             [Part(0, p.keys, [(0, p.keys)], p.keys, causal, None)], 0.3)
+        for p in parts[:-1]
+    ], 1)  # fmt: skip
+    found, wanted = ([out, *torch.autograd.grad(out.sin().sum(), (query, key, value))] for out in (together, alone))
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)

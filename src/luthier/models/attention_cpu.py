@@ -2,13 +2,14 @@
 
 The kernel is PyTorch's own (FlashAttention-2, Dao 2023, arXiv:2307.08691, for CPUs). Taking all segments together
 keeps one output instead of each segment's and their union, writes gradients where they belong instead of adding up
-padded ones, and gathers shared keys again for the backward instead of keeping them for every child.
+padded ones, and gathers shared keys again for the backward instead of keeping them for every child. Neighbours of one
+length are one call of the kernel: short rows, sorted by length, would spend more on calls than on attention.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,18 +31,52 @@ def attend(query: Tensor, key: Tensor, value: Tensor, parts: Sequence[Part], sca
     return _Attend.apply(query, key, value, parts, scale)
 
 
+class Run(NamedTuple):
+    """So many parts of one length that lie side by side, each of which sees itself alone; or any single part."""
+
+    first: Part
+    count: int
+    end: int
+
+    @property
+    def spans(self) -> Spans:
+        """The keys of all of them."""
+        (start, _), *_ = self.first.spans
+        return self.first.spans if self.count == 1 else [(start, start + self.end - self.first.start)]
+
+
+def runs(parts: Sequence[Part], query: Tensor) -> list[Run]:
+    """The parts in their order, those together that one call of the kernel can take."""
+    found: list[Run] = []
+    for part in parts:
+        last = found[-1] if found else None
+        if last is not None and last.end == part.start and _alike(last.first, part, query):
+            found[-1] = Run(last.first, last.count + 1, part.end)
+        else:
+            found.append(Run(part, 1, part.end))
+    return found
+
+
+def _alike(left: Part, right: Part, query: Tensor) -> bool:
+    """Whether both are of one length, see no more than themselves, and are not better done as matrix products."""
+    length = left.end - left.start
+    same = left.plain and right.plain and length == right.end - right.start == left.keys == right.keys
+    return same and not attention_blocks.suits(left, query)
+
+
 class _Attend(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, parts: Sequence[Part], scale: float | None
     ) -> Tensor:
         out = query.new_empty(1, query.shape[2], query.shape[1], query.shape[3])
-        sums = []
-        for part in parts:
-            own, total = _part(query[:, :, part.start : part.end], key, value, part, scale)
-            out[:, part.start : part.end] = own.transpose(1, 2)
+        ctx.runs, ctx.scale, sums = runs(parts, query), scale, []
+        for run in ctx.runs:
+            own = slice(run.first.start, run.end)
+            states = query[:, :, own], gather(key, run.spans), gather(value, run.spans)
+            read, total = _part(*(_apart(each, run.count) for each in states), run.first, scale)
+            out[:, own] = _joined(read).transpose(1, 2)
             sums.append(total)
-        ctx.parts, ctx.scale = parts, scale
         ctx.save_for_backward(query, key, value, out, *sums)
         return out
 
@@ -50,19 +85,30 @@ class _Attend(torch.autograd.Function):
         query, key, value, out, *sums = ctx.saved_tensors
         grad_query = torch.empty_like(out).transpose(1, 2)
         grad_key, grad_value = torch.zeros_like(key), torch.zeros_like(value)
-        for part, total in zip(ctx.parts, sums, strict=True):
-            own = slice(part.start, part.end)
+        for run, total in zip(ctx.runs, sums, strict=True):
+            own = slice(run.first.start, run.end)
             grad, done = grads[0][:, own].transpose(1, 2), out[:, own].transpose(1, 2)
-            of_query, of_key, of_value = _of_part(grad, query[:, :, own], key, value, done, total, part, ctx.scale)
+            states = grad, query[:, :, own], gather(key, run.spans), gather(value, run.spans), done
+            found = _of_part(*(_apart(each, run.count) for each in states), total, run.first, ctx.scale)
+            of_query, of_key, of_value = map(_joined, found)
             grad_query[:, :, own] = of_query
-            _scatter(grad_key, of_key, part.spans)
-            _scatter(grad_value, of_value, part.spans)
+            _scatter(grad_key, of_key, run.spans)
+            _scatter(grad_value, of_value, run.spans)
         return grad_query, grad_key, grad_value, None, None
 
 
+def _apart(states: Tensor, count: int) -> Tensor:
+    """(1, heads, count · L, D) → (count, heads, L, D), a view."""
+    return states if count == 1 else states[0].unflatten(1, (count, -1)).transpose(0, 1)
+
+
+def _joined(states: Tensor) -> Tensor:
+    """(count, heads, L, D) → (1, heads, count · L, D)."""
+    return states if len(states) == 1 else states.transpose(0, 1).flatten(1, 2)[None]
+
+
 def _part(query: Tensor, key: Tensor, value: Tensor, part: Part, scale: float | None) -> tuple[Tensor, Tensor | None]:
-    """What the queries (1, heads, L, D) of a segment read, and what the kernel wants to be told in the backward."""
-    key, value = gather(key, part.spans), gather(value, part.spans)
+    """What the queries (count, heads, L, D) of a run read, and what the kernel wants to be told in the backward."""
     if attention_blocks.suits(part, query):
         return attention_blocks.forward(query[0], key[0], value[0], part.causal, _scale(query, scale))[None], None
     causal = part.plain and part.causal
@@ -73,7 +119,6 @@ def _of_part(
     grad: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor, total: Tensor | None, part: Part,
     scale: float | None,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    key, value = gather(key, part.spans), gather(value, part.spans)
     if total is None:
         of_query, of_key, of_value = attention_blocks.backward(
             grad[0], query[0], key[0], value[0], part.causal, _scale(query, scale)

@@ -104,12 +104,23 @@ def class_weights(member: np.ndarray, setting: str | dict[str, float], labels: l
 
 
 def _validation_classes(policy: Policy, batches: list[Any], multi_label: bool) -> dict[str, float]:
-    from sklearn.metrics import f1_score
-
     with policy.evaluating():
         logits = torch.cat([policy.class_logits(batch.to(policy.device)) for batch in batches]).cpu()
     truth = torch.cat([batch.column("label") for batch in batches])
     guess = (logits > 0).to(truth.dtype) if multi_label else logits.argmax(1)
     right = (guess == truth).all(1) if multi_label else guess == truth
-    f1 = f1_score(truth.numpy(), guess.numpy(), average="macro", zero_division=0)
-    return {"accuracy": float(right.float().mean()), "macro_f1": float(f1)}
+    f1 = macro_f1(_members(truth, logits.shape[1]), _members(guess, logits.shape[1]))
+    return {"accuracy": float(right.float().mean()), "macro_f1": f1}
+
+
+def macro_f1(truth_RC: torch.Tensor, guess_RC: torch.Tensor) -> float:
+    """The mean F1 = 2·TP / (2·TP + FP + FN) of the classes that occur in the truth, of memberships (R, C) of 0 and 1;
+    as the evaluation counts it."""
+    both, truth, guess = (part.double().sum(0) for part in (truth_RC * guess_RC, truth_RC, guess_RC))
+    there = truth > 0
+    return float((2 * both / (truth + guess))[there].mean()) if there.any() else 0.0
+
+
+def _members(labels: torch.Tensor, classes: int) -> torch.Tensor:
+    """Memberships (R, C) of one label a row; those of several are that already."""
+    return labels if labels.ndim == 2 else torch.nn.functional.one_hot(labels, classes)
