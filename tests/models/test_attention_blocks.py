@@ -75,8 +75,8 @@ def test_neighbours_of_one_length_are_done_together(causal: bool) -> None:
     query, key, value = (torch.randn(1, ends[-1], heads, 8).transpose(1, 2).requires_grad_() for heads in (6, 2, 2))
     parts = [Part(e - n, e, [(e - n, e)], n, causal, None) for n, e in zip(lengths, ends, strict=True)]
     parts.append(Part(ends[-1], ends[-1] + 5, [(0, 7), (ends[-1], ends[-1] + 5)], 12, causal, None))  # sees more
-    assert [run.count for run in attention_cpu.runs(parts[:-1], query)] == [3, 1, 1, 2]
-    assert [run.count for run in attention_cpu.runs(parts[-2:], query)] == [1, 1]
+    assert [run.times for run in attention_cpu.runs(parts[:-1], query)] == [3, 1, 1, 2]
+    assert [run.times for run in attention_cpu.runs(parts[-2:], query)] == [1, 1]
 
     together = attention_cpu.attend(query, key, value, parts[:-1], 0.3)
     alone = torch.cat([

@@ -185,7 +185,7 @@ class Rollouts:
         return self.policy.logprobs(batch, temperature=self.settings.temperature).cpu()
 
     def _as_drawn(self, batch: Batch) -> dict[str, Tensor]:
-        hidden = self.policy.hidden(batch)
+        hidden = self.policy.hidden(batch, batch.source_N)
         found = {"old_logp": self.policy.logprobs(batch, hidden, self.settings.temperature).cpu()}
         return found | ({"value": self.policy.values(batch, hidden).cpu()} if self.settings.type == "ppo" else {})
 

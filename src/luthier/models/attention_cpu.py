@@ -35,14 +35,14 @@ class Run(NamedTuple):
     """So many parts of one length that lie side by side, each of which sees itself alone; or any single part."""
 
     first: Part
-    count: int
+    times: int
     end: int
 
     @property
     def spans(self) -> Spans:
         """The keys of all of them."""
         (start, _), *_ = self.first.spans
-        return self.first.spans if self.count == 1 else [(start, start + self.end - self.first.start)]
+        return self.first.spans if self.times == 1 else [(start, start + self.end - self.first.start)]
 
 
 def runs(parts: Sequence[Part], query: Tensor) -> list[Run]:
@@ -51,7 +51,7 @@ def runs(parts: Sequence[Part], query: Tensor) -> list[Run]:
     for part in parts:
         last = found[-1] if found else None
         if last is not None and last.end == part.start and _alike(last.first, part, query):
-            found[-1] = Run(last.first, last.count + 1, part.end)
+            found[-1] = Run(last.first, last.times + 1, part.end)
         else:
             found.append(Run(part, 1, part.end))
     return found
@@ -74,7 +74,7 @@ class _Attend(torch.autograd.Function):
         for run in ctx.runs:
             own = slice(run.first.start, run.end)
             states = query[:, :, own], gather(key, run.spans), gather(value, run.spans)
-            read, total = _part(*(_apart(each, run.count) for each in states), run.first, scale)
+            read, total = _part([_apart(each, run.times) for each in states], run.first, scale)
             out[:, own] = _joined(read).transpose(1, 2)
             sums.append(total)
         ctx.save_for_backward(query, key, value, out, *sums)
@@ -89,7 +89,7 @@ class _Attend(torch.autograd.Function):
             own = slice(run.first.start, run.end)
             grad, done = grads[0][:, own].transpose(1, 2), out[:, own].transpose(1, 2)
             states = grad, query[:, :, own], gather(key, run.spans), gather(value, run.spans), done
-            found = _of_part(*(_apart(each, run.count) for each in states), total, run.first, ctx.scale)
+            found = _of_part([_apart(each, run.times) for each in states], total, run.first, ctx.scale)
             of_query, of_key, of_value = map(_joined, found)
             grad_query[:, :, own] = of_query
             _scatter(grad_key, of_key, run.spans)
@@ -107,8 +107,12 @@ def _joined(states: Tensor) -> Tensor:
     return states if len(states) == 1 else states.transpose(0, 1).flatten(1, 2)[None]
 
 
-def _part(query: Tensor, key: Tensor, value: Tensor, part: Part, scale: float | None) -> tuple[Tensor, Tensor | None]:
-    """What the queries (count, heads, L, D) of a run read, and what the kernel wants to be told in the backward."""
+def _part(states: Sequence[Tensor], part: Part, scale: float | None) -> tuple[Tensor, Tensor | None]:
+    """What the queries of a run read, and what the kernel wants to be told in the backward.
+
+    `states` are queries (count, heads, L, D), keys and values (count, kv heads, S, D).
+    """
+    query, key, value = states
     if attention_blocks.suits(part, query):
         return attention_blocks.forward(query[0], key[0], value[0], part.causal, _scale(query, scale))[None], None
     causal = part.plain and part.causal
@@ -116,9 +120,11 @@ def _part(query: Tensor, key: Tensor, value: Tensor, part: Part, scale: float | 
 
 
 def _of_part(
-    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor, total: Tensor | None, part: Part,
-    scale: float | None,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    states: Sequence[Tensor], total: Tensor | None, part: Part, scale: float | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of queries, keys and values; `states` are the gradient of what was read, these, and what was read
+    then."""
+    grad, query, key, value, out = states
     if total is None:
         of_query, of_key, of_value = attention_blocks.backward(
             grad[0], query[0], key[0], value[0], part.causal, _scale(query, scale)

@@ -3,10 +3,16 @@
 RMS normalisation (Zhang and Sennrich 2019, arXiv:1910.07467) keeps its input and one number a token; a gated
 activation, silu(g) · u (Shazeer 2020, arXiv:2002.05202), keeps g and u. What comes out of them is made again where a
 linear layer needs it in the backward. A layer is replaced only where it gives the same numbers as these formulas.
+
+What the last block's feed-forward says of a token goes nowhere but into that token's last state, so it is computed for
+the tokens whose last state is read.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -15,6 +21,8 @@ from torch.nn import functional
 
 from luthier.models.again import mark
 
+ASKED: ContextVar[tuple[int, Tensor] | None] = ContextVar("ASKED", default=None)
+"""How many tokens a forward pass has, and which of them (n,), each once, have a last state that is read; None: all."""
 GATED = ("gate_proj", "up_proj", "down_proj", "act_fn")
 
 
@@ -32,6 +40,23 @@ def make_lean(model: nn.Module) -> None:
                 module.forward = LeanGate(module)  # type: ignore[method-assign, assignment]
 
 
+@contextmanager
+def asking(asked: tuple[int, Tensor] | None) -> Iterator[None]:
+    """Within it, in this thread, these tokens are ASKED for."""
+    token = ASKED.set(asked)
+    try:
+        yield
+    finally:
+        ASKED.reset(token)
+
+
+def mark_last(block: nn.Module) -> None:
+    """Let the feed-forward of a model's last block, where it is lean, leave out what nothing reads."""
+    for module in block.modules():
+        if isinstance(module.forward, LeanGate):
+            module.forward.last = True
+
+
 class LeanNorm:
     """The forward of one RMS normalisation."""
 
@@ -47,12 +72,22 @@ class LeanNorm:
 
 
 class LeanGate:
-    """The forward of one feed-forward layer: down(silu(gate(x)) · up(x))."""
+    """The forward of one feed-forward layer: down(silu(gate(x)) · up(x)), (1, T, H) → (1, T, H).
+
+    In the `last` block it is 0 for tokens that are not ASKED for.
+    """
 
     def __init__(self, layer: Any) -> None:
-        self.layer = layer
+        self.layer, self.last = layer, False
 
     def __call__(self, x: Tensor) -> Tensor:
+        asked = ASKED.get() if self.last else None
+        if asked is None or x.ndim != 3 or x.shape[:2] != (1, asked[0]):
+            return self._whole(x)
+        some = self._whole(x[:, asked[1]])
+        return torch.zeros_like(x, dtype=some.dtype).index_copy(1, asked[1], some)
+
+    def _whole(self, x: Tensor) -> Tensor:
         layer = self.layer
         gate, up = layer.gate_proj(x), layer.up_proj(x)
         if not torch.is_grad_enabled():

@@ -16,10 +16,11 @@ from transformers.utils import logging as transformers_logging
 
 from luthier.errors import ModelError
 from luthier.models import attention
+from luthier.models.adapt.blocks import blocks_of
 from luthier.models.adapt.table import ADD, load_adapter, save_adapter
 from luthier.models.families import ENCODERS, packs
 from luthier.models.heads import Head, HeadConfig
-from luthier.models.lean import make_lean
+from luthier.models.lean import make_lean, mark_last
 from luthier.models.locate import ModelFiles
 from luthier.models.losses_fused import SMALL_CHUNK, Finish
 from luthier.models.packed import packed_model
@@ -173,6 +174,8 @@ def _policy(model: Any, kind: str, precision: Precision = "float32", masters: bo
     _silence_dropout(model)
     make_lean(model)
     decoder = kind == "decoder"
+    if decoder:
+        mark_last(blocks_of(model)[-1])
     trunk = model.base_model if decoder else model
     return Policy(
         trunk=trunk if packs(model.config.model_type) else Padded(trunk),

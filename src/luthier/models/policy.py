@@ -15,6 +15,7 @@ from luthier.data.batch import Batch
 from luthier.errors import ModelError
 from luthier.models.attention import Memory, Shelves
 from luthier.models.families import POSITIONS_BEHIND_PADDING
+from luthier.models.lean import asking
 from luthier.models.losses_chunked import OfLogits, from_logits
 from luthier.models.losses_fused import AS_THEY_ARE, Finish, logits_in_chunks, token_logprobs
 from luthier.models.precision import wide
@@ -51,18 +52,24 @@ class Policy:
     computes: torch.dtype | None = None
     head_chunk: int | None = None
 
-    def hidden(self, batch: Batch, **options: Any) -> Tensor:
-        """The trunk's last hidden states, (T, H); of a batch with the token column `entrance`, from there on."""
+    def hidden(self, batch: Batch, asked: Tensor | None = None, **options: Any) -> Tensor:
+        """The trunk's last hidden states, (T, H); of a batch with the token column `entrance`, from there on.
+
+        Where tokens are `asked` for, the states of others need not be right.
+        """
         states = batch.token_columns.get("entrance")
         token = ENTRANCE.set(None if states is None else states[None].to(self.computes or states.dtype))
+        if asked is not None:
+            asked = None if asked.is_cuda or not len(asked) else torch.unique(asked)  # a GPU would be waited for
         try:
-            out = self.trunk(
-                input_ids=batch.ids_T[None],
-                position_ids=batch.positions_T[None] + self.position_offset,
-                segments=batch.segments,
-                **self._cacheless(),
-                **options,
-            )
+            with asking(None if asked is None else (len(batch.ids_T), asked)):
+                out = self.trunk(
+                    input_ids=batch.ids_T[None],
+                    position_ids=batch.positions_T[None] + self.position_offset,
+                    segments=batch.segments,
+                    **self._cacheless(),
+                    **options,
+                )
         finally:
             ENTRANCE.reset(token)
         return out.last_hidden_state[0]
@@ -72,7 +79,7 @@ class Policy:
 
         Logits exist for the sources only, a chunk at a time. `hidden` (T, H) saves the forward where it is known.
         """
-        states = (self.hidden(batch) if hidden is None else hidden)[batch.source_N]
+        states = (self.hidden(batch, batch.source_N) if hidden is None else hidden)[batch.source_N]
         weight, bias = self._output(states.dtype)
         return token_logprobs(states, weight, batch.target_N, bias, self.finish.cooled(temperature), self.head_chunk)
 
@@ -88,7 +95,7 @@ class Policy:
     def over_vocab(self, batch: Batch, fn: Callable[[slice, Tensor], None]) -> None:
         """Call `fn(rows, logits)` with the logits (n, V) of successive slices of the N sources, without gradients."""
         with torch.no_grad():
-            states = self.hidden(batch)[batch.source_N]
+            states = self.hidden(batch, batch.source_N)[batch.source_N]
             for rows, logits in logits_in_chunks(states, *self._output(states.dtype), self.finish):
                 fn(rows, logits)
 
@@ -97,7 +104,7 @@ class Policy:
 
         Unlike `over_vocab`, which it otherwise resembles; logits exist a chunk at a time.
         """
-        states = self.hidden(batch)[batch.source_N]
+        states = self.hidden(batch, batch.source_N)[batch.source_N]
         return from_logits(states, *self._output(states.dtype), lambda rows, logits: fn(rows, self.finish(logits)))
 
     def vocab_logits(self, hidden_BH: Tensor) -> Tensor:
@@ -123,7 +130,7 @@ class Policy:
         """
         if "features" in batch.columns:
             return batch.column("features")
-        hidden = self.hidden(batch)
+        hidden = self.hidden(batch, batch.last_R if self.pooling == "last" else None)
         hidden = hidden.to(wide(hidden.dtype))
         if self.pooling == "last":
             return hidden[batch.last_R]

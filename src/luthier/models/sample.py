@@ -58,7 +58,7 @@ def _decode_batch(
     batch = pack(rows, share_prefix=True).to(policy.device)
     room = max(len(row.ids) for row in rows) + max_new_tokens
     memory = Memory(batch.segments, batch.leaves, room, policy.device)
-    hidden = policy.hidden(batch, memory=memory)[batch.last_R]
+    hidden = policy.hidden(batch, batch.last_R, memory=memory)[batch.last_R]
     live = [row.number for row in rows]
     for step in range(max_new_tokens):
         chosen = choose(policy.vocab_logits(hidden), live)

@@ -55,7 +55,7 @@ def distill(
     `vocabulary` of their logits.
     """
     with torch.no_grad():
-        taught_NH = teacher.hidden(batch)[batch.source_N]
+        taught_NH = teacher.hidden(batch, batch.source_N)[batch.source_N]
 
     def of_logits(rows: slice, logits: Tensor) -> Tensor:
         with torch.no_grad():

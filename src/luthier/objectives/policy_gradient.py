@@ -35,7 +35,7 @@ def policy_gradient(
     KL divergence"). `value`, where `vf_coef` is above 0: w_t vf_coef ½ (V_t - R_t)². It is not clipped, which
     was found to hurt (Andrychowicz et al. 2020, arXiv:2006.05990).
     """
-    hidden = policy.hidden(batch)
+    hidden = policy.hidden(batch, batch.source_N)
     logp = policy.logprobs(batch, hidden, temperature)
     old = batch.target_columns.get("old_logp", logp.detach())
     ratio, advantage = (logp - old).exp(), batch.target_column("advantage")

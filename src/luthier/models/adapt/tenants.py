@@ -21,6 +21,7 @@ from luthier.errors import ModelError
 from luthier.models.adapt.lora import load_peft, routed
 from luthier.models.attention import Memory, Shelves
 from luthier.models.families import packs
+from luthier.models.lean import asking
 from luthier.models.load import load_base, trained_on
 from luthier.models.locate import ModelFiles
 from luthier.models.policy import Policy
@@ -50,7 +51,7 @@ class Tenants(nn.Module):
         else:
             assert memory is not None
             owners = [(name, range(row, row + 1)) for row, name in enumerate(memory.adapters)]
-        with routed(self._route(owners, options["input_ids"].device)):
+        with routed(self._route(owners, options["input_ids"].device)), asking(None):  # all tokens, as routes count them
             return self.trunk(**options)
 
     def _route(self, owners: Sequence[tuple[str | None, range]], device: torch.device) -> dict[str, Tensor]:

@@ -55,7 +55,7 @@ class Decoding:
         rows = sorted(rows, key=lambda row: (row.ask.adapter or "", *row.ask.prompt))
         batch = pack([row.packed(i) for i, row in enumerate(rows)], share_prefix=True).to(self.policy.device)
         memory = Memory(batch.segments, batch.leaves, max(row.length for row in rows), self.policy.device)
-        self._write(rows, self.policy.hidden(batch, memory=memory)[batch.last_R])
+        self._write(rows, self.policy.hidden(batch, batch.last_R, memory=memory)[batch.last_R])
         lengths = memory.lengths.tolist()
         rooms: dict[int, list[int]] = {}
         for number, row in enumerate(rows):
