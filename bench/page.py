@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from engine_page import attention, forecasts
 from harness.cases import CASES
 from harness.markdown import accuracy, gemms, part, span, table, times
 from harness.output import ROOT, read_result
@@ -242,7 +243,8 @@ def rendering(found: dict[str, Any]) -> str:
 
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "demo": demo, "classify": classify, "dolly": dolly, "rl": rl, "frozen": frozen, "rendering": rendering,
-    "resume": resume, "shuffled": shuffled, "serve": serve, "siege": siege,
+    "attention": attention, "forecast": forecasts, "resume": resume, "shuffled": shuffled, "serve": serve,
+    "siege": siege,
 }  # fmt: skip
 
 

@@ -57,4 +57,6 @@ def siege(found: dict[str, Any]) -> str:
                      f"took {two['longest_answer_seconds']:.1f} s.")  # fmt: skip
     wrong = [what for one in found.values() for what, holds in one["checks"].items() if not holds]
     lines.append(f"What did not hold: {'; '.join(wrong)}." if wrong else "All that is checked holds.")
-    return part("Under siege", "python bench/siege.py", *lines)
+    engines = {one["engine"] for one in found.values()} - {"auto"}
+    command = " ".join(["python bench/siege.py", *(f"--engine {engine}" for engine in sorted(engines))])
+    return part("Under siege", command, *lines)

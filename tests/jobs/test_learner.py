@@ -130,6 +130,16 @@ def test_more_processes_go_on(fits, name: str) -> None:
     assert apart(learnt(alone), learnt(more)) < CLOSE
 
 
+@pytest.mark.parametrize("name", ["replicate, lora", "fsdp, lora", "fsdp, classes", "fsdp, pairs", "tensor, lora"])
+def test_what_a_divided_fit_takes_is_tried_first(fits, name: str) -> None:
+    _, two = fits[name]
+    probe = json.loads((two.folder / "probe.json").read_text())
+    assert probe["probe_seconds"] > 0
+    assert probe["forecast"]["step_seconds"] > 0
+    assert probe["forecast"]["peak_memory_bytes"] > 1e8
+    assert probe["micro_batches"]["lanes"] >= 1
+
+
 @pytest.mark.parametrize(("name", "less_than"), [("fsdp, all weights", 0.6), ("fsdp, lora", 0.6),
                                                  ("tensor, lora", 0.8)])  # fmt: skip
 def test_each_process_writes_only_its_own_part(fits, name: str, less_than: float) -> None:

@@ -15,6 +15,7 @@ from luthier.data.batch import Batch
 from luthier.engine.allocator import give_back
 from luthier.engine.peak import Peak
 from luthier.engine.seams import Gradient, Gradients, Parameters
+from luthier.engine.shards import held_numbers
 from luthier.models.lanes import side_by_side
 from luthier.models.policy import Policy
 from luthier.objectives.scored import Objective, Scored
@@ -98,7 +99,7 @@ def _plus(total: Tensor | None, own: Tensor | None) -> Tensor | None:
 
 def update_seconds(parameters: Parameters) -> float:
     """What the norm, the clipping and AdamW take in each step, timed on weights of no model."""
-    every = sum(parameter.numel() for parameter in parameters.values())
+    every = sum(map(held_numbers, parameters.values()))
     some = nn.Parameter(torch.zeros(min(every, UPDATED), device=next(iter(parameters.values())).device))
     some.grad = torch.zeros_like(some)
     optimizer = torch.optim.AdamW([some], fused=True)

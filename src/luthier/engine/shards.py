@@ -20,6 +20,11 @@ def whole(value: Tensor) -> Tensor:
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
+def held_numbers(value: Tensor) -> int:
+    """How many numbers of a tensor this process holds."""
+    return (value.to_local() if isinstance(value, DTensor) else value).numel()
+
+
 def by_kind(values: Iterable[Kind]) -> list[list[Kind]]:
     """Those that are held whole, then those that are held in parts; a list without any is left out."""
     listed = list(values)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from luthier.data.stream import Stream
 from luthier.engine import fsdp, tensor_parallel, world
 from luthier.engine.adapter_seams import adapter_seams
 from luthier.engine.ahead import Ahead
@@ -39,8 +38,6 @@ def learner(work: Work, peak: Peak) -> tuple[Work, Policy, Feed, Plan, Checkpoin
     with world.leader_first(not policy.together):
         work, feed = ready_to_step(work, policy, peak, memory, fresh)
     world.spread(policy.trainable().values())
-    if policy.together and recipe.machine.parallel == "fsdp":
-        feed = _in_step(feed)
     steps = total_steps(recipe, len(work.rows["train"]))
     if work.device == "cuda" and not policy.together and not isinstance(feed.source, Rollouts):
         feed = replace(feed, source=Ahead(feed.source, steps))
@@ -71,12 +68,6 @@ def _part(work: Work) -> Policy:
             policy.head.to(machine.device)
         policy.together = True
     return policy
-
-
-def _in_step(feed: Feed) -> Feed:
-    """The feed, with as many micro-batches on each rank."""
-    assert isinstance(feed.source, Stream), "only stored rows can be dealt out evenly"
-    return replace(feed, source=fsdp.Even(feed.source), seams=replace(feed.seams, gradient=fsdp.backward))
 
 
 def _plan(work: Work, policy: Policy, steps: int, seams: Seams) -> Plan:

@@ -11,6 +11,8 @@ import numpy as np
 
 from luthier.data.batch import Batch
 from luthier.data.stream import Interleaved, Stream
+from luthier.engine.fsdp import Even
+from luthier.engine.loop import Source
 from luthier.engine.private import Draws
 from luthier.engine.rollouts import Rollouts
 from luthier.jobs.feeds.feed import Feed
@@ -88,7 +90,7 @@ def _tokens(batch: Batch) -> int:
 
 def _heavy_steps(feed: Feed, steps: int) -> list[int]:
     """The steps with the longest rows, and those with the most tokens."""
-    stream = feed.source.streams[0] if isinstance(feed.source, Interleaved) else feed.source
+    stream = feed.source.streams[0] if isinstance(feed.source, Interleaved) else _evenly(feed)
     if feed.lengths is None or not isinstance(stream, Stream | Draws):
         return []
     scanned = range(min(steps, SCANNED))
@@ -101,11 +103,17 @@ def _heavy_steps(feed: Feed, steps: int) -> list[int]:
 def _rows(feed: Feed, sample: Sequence[int], tokens: int) -> list[Batch]:
     """Rows of usual length from these steps with so many tokens, at least one; nothing where rows are not known
     beforehand. Of rows that no step has, what the objective needs may not be there."""
-    if feed.lengths is None or not isinstance(feed.source, Stream | Draws):
+    stream = _evenly(feed)
+    if feed.lengths is None or not isinstance(stream, Stream | Draws):
         return []
-    numbers = np.unique([number for step in sample for number in feed.source.numbers(step)]).astype(np.int64)
+    numbers = np.unique([number for step in sample for number in stream.numbers(step)]).astype(np.int64)
     numbers = numbers if len(numbers) else np.arange(len(feed.lengths))  # private steps that drew no row
     middle = numbers[np.argsort(feed.lengths[numbers], kind="stable")][len(numbers) // 2 :]
-    alone = isinstance(feed.source, Draws)
+    alone = isinstance(stream, Draws)
     count = 1 if alone else 1 + int(np.searchsorted(np.cumsum(feed.lengths[middle]), tokens))
-    return feed.source.make(middle[:count].tolist())
+    return stream.make(middle[:count].tolist())
+
+
+def _evenly(feed: Feed) -> Source:
+    """Where the rows come from, whether or not each rank is given as many micro-batches."""
+    return feed.source.stream if isinstance(feed.source, Even) else feed.source

@@ -31,18 +31,20 @@ def chosen(work: Work) -> Work:
 
 
 def ready_to_step(work: Work, policy: Policy, peak: Peak, memory: Checkpoints, fresh: bool) -> tuple[Work, Feed]:
-    """The feed of a run, with micro-batches that fit; on a `fresh` one, what it does before the first step is done."""
-    if policy.together:
-        if world.leads() and not (work.folder / PROBE).exists():
-            write_json(work.folder / PROBE, unprobed(work))
-        world.agreed(None)  # from here on, all find it
-    if (work.folder / PROBE).exists():
+    """The feed of a run, with micro-batches that fit; on a `fresh` one, what it does before the first step is done.
+
+    Where a pass takes all processes, they try micro-batches together, and the one that leads writes what was found.
+    """
+    path = work.folder / PROBE
+    if world.agreed(path.exists()) if policy.together else path.exists():
         work = chosen(work)
-        feed = _begun(work, policy, fresh)
-    else:
-        work, feed, found = made(work, policy, peak, fresh)
-        write_json(work.folder / PROBE, found)
-        memory.seconds += found["kept_seconds"]
+        return work, _begun(work, policy, fresh)
+    work, feed, found = made(work, policy, peak, fresh)
+    if world.leads():
+        write_json(path, found)
+    if policy.together:
+        world.agreed(None)  # from here on, all find it
+    memory.seconds += found["kept_seconds"]
     return work, feed
 
 
@@ -51,12 +53,6 @@ def _begun(work: Work, policy: Policy, fresh: bool) -> Feed:
     if fresh:
         feed.begin()
     return feed
-
-
-def unprobed(work: Work) -> dict[str, Any]:
-    """What `probe.json` says where a pass takes all processes, which would have to agree on what to try."""
-    forecast = {**work.plan.forecast, "validation_seconds": 0.0}
-    return {"micro_batches": _sizes(work), "forecast": forecast, "probe_seconds": 0.0, "kept_seconds": 0.0}
 
 
 def _sizes(work: Work) -> dict[str, int]:

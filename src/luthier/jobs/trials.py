@@ -11,8 +11,10 @@ import numpy as np
 import torch
 
 from luthier.data.batch import Batch
+from luthier.engine import world
 from luthier.engine.peak import Peak
 from luthier.engine.probe import Prober, Trial, update_seconds
+from luthier.engine.shards import held_numbers
 from luthier.errors import TrainingError
 from luthier.jobs.feeds import feed_of
 from luthier.jobs.feeds.feed import Feed
@@ -134,15 +136,20 @@ class Trials:
 
     def __init__(self, prober: Prober, operations: Operations, deadline: float) -> None:
         self.prober, self.operations, self.deadline = prober, operations, deadline
-        self.gradient_bytes = WEIGHT_BYTES * sum(p.numel() for p in prober.policy.trainable().values())
+        self.gradient_bytes = WEIGHT_BYTES * sum(map(held_numbers, prober.policy.trainable().values()))
         self.seen: list[tuple[int, int, float, Trial]] = []
         """Tokens of the largest micro-batch, lanes, operations, and what was measured."""
 
     def run(self, batches: Sequence[Batch], lanes: int) -> None:
-        """Try them; where a GPU has no room for them, they take infinitely many bytes."""
+        """Try them; where a GPU has no room for them, they take infinitely many bytes.
+
+        Raises torch.OutOfMemoryError where a pass takes all processes: the others are in the middle of it.
+        """
         try:
             trial = self.prober(batches, lanes)
         except torch.OutOfMemoryError:
+            if self.prober.policy.together:
+                raise
             trial = Trial(0.0, 0, float("inf"))
         work, sizes = sum(map(self.operations, batches)), [len(batch.ids_T) for batch in batches]
         side_by_side = min(lanes, len(batches)) if sum(sizes) <= self.prober.room else 1
@@ -157,8 +164,9 @@ class Trials:
         return 0
 
     def affords(self, batches: Sequence[Batch]) -> bool:
-        """Whether there is time for them."""
-        return time.perf_counter() + sum(map(self.operations, batches)) * self.operation_seconds <= self.deadline
+        """Whether there is time for them, as the process that leads sees it where a pass takes all."""
+        ends = time.perf_counter() + sum(map(self.operations, batches)) * self.operation_seconds
+        return bool(world.agreed(ends <= self.deadline)) if self.prober.policy.together else ends <= self.deadline
 
     @property
     def operation_seconds(self) -> float:
@@ -170,7 +178,8 @@ class Trials:
         """Bytes at the peak of steps whose largest micro-batch has so many tokens, in so many lanes.
 
         A lane holds its activations and its gradient; beside them stands the sum. Activations lie on the line through
-        the lightest and the heaviest trial, or grow with the tokens where one trial is all there is.
+        the lightest and the heaviest trial, or grow with the tokens where one trial is all there is. It is the most of
+        all processes where a pass takes all of them.
         """
         least, most = (pick(self.seen[1:], key=lambda entry: entry[:2]) for pick in (min, max))
         light, heavy = self._activations(least), self._activations(most)
@@ -181,7 +190,8 @@ class Trials:
         own = max(own, *map(self._activations, self.seen[1:]))
         at_a_time = min(lanes, max(1.0, self.prober.room / tokens)) if tokens else lanes
         step = at_a_time * own + (lanes + 1) * self.gradient_bytes
-        return most[3].held + step + MOMENTS * self.gradient_bytes
+        need = most[3].held + step + MOMENTS * self.gradient_bytes
+        return max(world.everyone(need)) if self.prober.policy.together else need
 
     def _activations(self, entry: tuple[int, int, float, Trial]) -> float:
         """Bytes that each lane of a trial held beside its gradient."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+from luthier.data.stream import Stream
+from luthier.engine import fsdp
 from luthier.jobs.feeds.beside import beside
 from luthier.jobs.feeds.classes import classes
 from luthier.jobs.feeds.feed import Feed
@@ -37,4 +40,12 @@ def feed_of(work: Work, policy: Policy) -> Feed:
         feed = beside(work, policy, feed, TABLE[work.recipe.objective.beside_type])
     if work.recipe.train.ewc_lambda:
         feed = held(work, policy, feed)
+    if policy.together and work.recipe.machine.parallel == "fsdp":
+        feed = in_step(feed)
     return feed if work.plan.privacy is None else private(work, feed)
+
+
+def in_step(feed: Feed) -> Feed:
+    """The feed, with as many micro-batches on each rank, whose gradient is taken by all ranks at once."""
+    assert isinstance(feed.source, Stream), "only stored rows can be dealt out evenly"
+    return replace(feed, source=fsdp.Even(feed.source), seams=replace(feed.seams, gradient=fsdp.backward))
