@@ -23,6 +23,7 @@ SIZES = {
     "hidden_size": WIDTH, "dim": WIDTH, "embedding_size": WIDTH, "intermediate_size": INNER, "hidden_dim": INNER,
     "head_dim": WIDTH // 4, "max_position_embeddings": 300, "sliding_window": 300,
 }  # fmt: skip
+USUAL = {"llama", "qwen3", "bert"}
 LORA, FULL = Adapter(lora_r=1), Adapter(type="full")
 
 
@@ -43,7 +44,9 @@ def kept(folder: Path, adapter: Adapter) -> float:
     return sum(tensor.untyped_storage().nbytes() for tensor in held.values()) / 4 / TOKENS / WIDTH
 
 
-@pytest.mark.parametrize("family", sorted(GATED | BERTS))
+@pytest.mark.parametrize("family", [
+    pytest.param(family, marks=[] if family in USUAL else pytest.mark.slow) for family in sorted(GATED | BERTS)
+])  # fmt: skip
 def test_a_block_keeps_as_much_as_is_said(family: str, tiny_llama: Path, tmp_path: Path) -> None:
     known = {*config(family).to_dict(), *config(family).attribute_map}
     sizes = {name: size for name, size in SIZES.items() if name in known}
