@@ -38,7 +38,8 @@ class Prober:
 
     Memory that is used for the first time has to be handed out by the kernel, which may take a third of a trial. A fit
     does that once and keeps the pages, so these seconds are taken off. A lane that has nothing to do any more does not
-    count either: in a fit there is a next micro-batch. `room` is the most tokens that are worked on at a time, of all
+    count either: in a fit there is a next micro-batch. Where a pass takes all processes, what they say to each other is
+    the kernel's work too, and all of it counts. `room` is the most tokens that are worked on at a time, of all
     lanes.
     """
 
@@ -80,6 +81,7 @@ class Prober:
                 total = [_plus(*pair) for pair in zip(total, gradients, strict=True)]
             if devices:
                 torch.cuda.synchronize()
+            if devices or self.policy.together:
                 seconds = time.perf_counter() - start
             else:
                 seconds = max(0.1 * sum(spent), sum(spent) - (_system_seconds() - system) / threads)

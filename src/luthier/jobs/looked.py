@@ -11,6 +11,7 @@ import numpy as np
 
 from luthier.data.batch import Batch
 from luthier.data.stream import Interleaved, Stream
+from luthier.engine import world
 from luthier.engine.fsdp import Even
 from luthier.engine.loop import Source
 from luthier.engine.private import Draws
@@ -55,6 +56,9 @@ def look(feed: Feed, steps: int, lanes: int, operations: Operations) -> Looked:
     start = time.perf_counter()
     taken = [feed.source.take(step) for step in sample]
     seconds = (time.perf_counter() - start) / len(sample)
+    each = [in_lanes(batches, lanes, operations) for batches in taken]
+    if isinstance(feed.source, Even):  # a step is done when the last rank is
+        each = list(map(max, *world.gathered(each)))
     usual = [batch for batches in taken for batch in batches]
     others = [] if sampled else _heavy_steps(feed, steps)
     every = [*_rows(feed, sample, 1), *usual, *(batch for step in others for batch in feed.source.take(step))]
@@ -66,7 +70,7 @@ def look(feed: Feed, steps: int, lanes: int, operations: Operations) -> Looked:
     return Looked(
         small=(_rows(feed, sample, 1) or every)[0], light=max(light, key=_tokens), heavy=tuple(every[-lanes:]),
         usual=tuple(usual), longest=longest, tokens=tokens,
-        step_operations=sum(in_lanes(batches, lanes, operations) for batches in taken) / len(sample),
+        step_operations=sum(each) / len(sample),
         taking_seconds=seconds,
         step_seconds=seconds / (feed.source.settings.num_iterations if isinstance(feed.source, Rollouts) else 1),
     )  # fmt: skip
