@@ -40,3 +40,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory):
+    """A world of this process alone, for tensors that are held in parts."""
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+
+    meeting = (tmp_path_factory.mktemp("meeting") / "ranks").as_uri()
+    dist.init_process_group("gloo", init_method=meeting, rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    dist.destroy_process_group()

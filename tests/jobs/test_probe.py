@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from works import CHATS, DRY, PAIRS, Events, ready_of, recipe, work_of
 
 import luthier.jobs.probe as probes
-from luthier.data.batch import Batch
+from luthier.data.batch import Batch, unpacked
 from luthier.engine.probe import Prober, Trial
 from luthier.errors import TrainingError
 from luthier.jobs.fit import fit
@@ -163,6 +164,24 @@ def test_a_gpu_without_room_takes_smaller_ones_and_at_last_refuses(
     room = 10
     with pytest.raises(TrainingError, match=r"does not fit into the memory of the GPU.*train\.sequence_len"):
         fit(a_work(tmp_path / "b", tiny_llama), lambda: None)
+
+
+def test_where_a_pass_takes_all_processes_a_full_gpu_ends_the_run_with_a_word() -> None:
+    class Shared:
+        together = True
+
+        def trainable(self) -> dict[str, torch.Tensor]:
+            return {}
+
+    class Full:
+        policy, room = Shared(), 10_000
+
+        def __call__(self, batches: list[Batch], lanes: int) -> Trial:
+            raise torch.OutOfMemoryError
+
+    batch = unpacked(np.arange(3), np.full(3, 5), {})
+    with pytest.raises(TrainingError, match=r"do not fit into the memory of the GPU.*train\.sequence_len"):
+        Trials(Full(), Operations(1, 0, 0), 0.0).run([batch], 1)  # type: ignore[arg-type]
 
 
 def test_bytes_are_foretold_by_the_token_beside_the_gradients(tiny_llama: Path, tmp_path: Path) -> None:

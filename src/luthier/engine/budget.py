@@ -8,7 +8,7 @@ from typing import Literal
 
 from luthier.engine.frozen import frozen
 from luthier.engine.speed import operations_a_second, weights_bytes
-from luthier.engine.trained_size import kept_numbers, layers_share, trained_parameters, trained_share
+from luthier.engine.trained_size import kept_by_block, layers_share, trained_parameters, trained_share
 from luthier.recipe.facts import Facts
 from luthier.recipe.methods import HEADED, ON_POLICY, learnt_beside, rows_each, total_steps
 from luthier.recipe.processes import divided, own_memory, sharing
@@ -255,9 +255,9 @@ def decoding_bytes(recipe: Recipe, facts: Facts) -> float:
 def token_bytes(recipe: Recipe, facts: Facts) -> float:
     """What a token of a micro-batch adds while its gradient is taken; a frozen trunk keeps nothing."""
     trained = facts.model.num_layers * trained_share(recipe, facts)
-    kept = 2 if recipe.adapter.type == "head" else max(2, trained * kept_numbers(recipe, facts))
+    kept = 2 if recipe.adapter.type == "head" else max(2, trained * kept_by_block(recipe, facts))
     if recipe.train.gradient_checkpointing is True:
-        kept = kept_numbers(recipe, facts) + (0 if recipe.train.activation_offloading else trained)
+        kept = kept_by_block(recipe, facts) + (0 if recipe.train.activation_offloading else trained)
     return float(recipe.number_bytes) * kept * facts.model.hidden_size * copies(recipe, facts)
 
 

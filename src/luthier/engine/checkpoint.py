@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from luthier.engine import pieces, world
@@ -126,13 +125,13 @@ def write(folder: Path, name: str, tensors: Mapping[str, Mapping[str, Tensor]], 
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
     if apart:
-        dist.barrier()
+        world.meet()
     if apart or world.leads():
         for file, values in tensors.items():
             for path in pieces.write(part, file, values):
                 _flush(path)
     if apart:
-        dist.barrier()
+        world.meet()
     if world.leads():
         (part / "state.json").write_text(json.dumps(state), encoding="utf-8")
         _flush(part / "state.json")

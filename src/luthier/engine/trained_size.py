@@ -29,7 +29,7 @@ def trained_parameters(recipe: Recipe, facts: Facts) -> int:
     return int(whole * trained_share(recipe, facts))
 
 
-def kept_numbers(recipe: Recipe, facts: Facts) -> float:
+def kept_by_block(recipe: Recipe, facts: Facts) -> float:
     """Numbers that a block keeps of each token until the backward, over the size of a hidden state."""
     adapter = recipe.adapter
     if adapter.lora_dropout or adapter.use_dora:

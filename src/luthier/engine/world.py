@@ -116,15 +116,20 @@ def agreed(value: Any) -> Any:
     return box[0]
 
 
+def meet() -> None:
+    """Wait until all processes are here."""
+    if processes() > 1:
+        dist.barrier()
+
+
 @contextmanager
 def leader_first(wanted: bool) -> Iterator[None]:
     """The block in the process that leads, and then in the others, which find what it has left on disk."""
-    wait = wanted and processes() > 1
-    if wait and not leads():
-        dist.barrier()
+    if wanted and not leads():
+        meet()
     yield
-    if wait and leads():
-        dist.barrier()
+    if wanted and leads():
+        meet()
 
 
 def spread(parameters: Iterable[nn.Parameter]) -> None:

@@ -40,6 +40,11 @@ def f1(
     return Interval(value, min(low, value), max(high, value))
 
 
+def plain_f1(wanted_NC: Floats, given_NC: Floats, metric: str) -> float:
+    """The F1 of memberships (N, classes) of 0 and 1, without an interval."""
+    return float(_f1(_counted(wanted_NC, given_NC).sum(axis=0)[None], metric)[0])
+
+
 def paired_f1(
     references: LabelSets,
     tuned: LabelSets,
@@ -73,7 +78,10 @@ def paired_f1(
 def _columns(references: LabelSets, predictions: LabelSets, classes: Sequence[str]) -> Floats:
     """Per row and class: 2·TP, 2·TP + FP + FN, and whether the class is a reference; shape (N, 3·classes)."""
     index = {label: i for i, label in enumerate(classes)}
-    wanted, given = _indicator(references, index), _indicator(predictions, index)
+    return _counted(_indicator(references, index), _indicator(predictions, index))
+
+
+def _counted(wanted: Floats, given: Floats) -> Floats:
     return np.hstack([2 * wanted * given, wanted + given, wanted])
 
 

@@ -58,7 +58,7 @@ def look(feed: Feed, steps: int, lanes: int, operations: Operations) -> Looked:
     seconds = (time.perf_counter() - start) / len(sample)
     each = [in_lanes(batches, lanes, operations) for batches in taken]
     if isinstance(feed.source, Even):  # a step is done when the last rank is
-        each = list(map(max, *world.gathered(each)))
+        each = [max(ranks) for ranks in zip(*world.gathered(each), strict=True)]
     usual = [batch for batches in taken for batch in batches]
     others = [] if sampled else _heavy_steps(feed, steps)
     every = [*_rows(feed, sample, 1), *usual, *(batch for step in others for batch in feed.source.take(step))]

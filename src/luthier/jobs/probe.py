@@ -43,7 +43,7 @@ def ready_to_step(work: Work, policy: Policy, peak: Peak, memory: Checkpoints, f
     if world.leads():
         write_json(path, found)
     if policy.together:
-        world.agreed(None)  # from here on, all find it
+        world.meet()  # from here on, all find it
     memory.seconds += found["kept_seconds"]
     return work, feed
 

@@ -30,6 +30,8 @@ LATE = 3
 """Times as long, until something that is usual has been tried."""
 ROUNDS = 4
 """Usual micro-batches in each lane, at most."""
+SMALLER = "Lower `train.sequence_len` or train fewer weights"
+"""What helps where a GPU has no room."""
 WEIGHT_BYTES, MOMENTS = 4, 2
 """Of a trained weight, and how many AdamW keeps of each."""
 
@@ -68,7 +70,7 @@ def fitting(work: Work, policy: Policy, feed: Feed, peak: Peak) -> tuple[Work, F
         feed = feed_of(work, policy)
     if found.step_bytes == float("inf"):
         raise TrainingError("the longest row does not fit into the memory of the GPU", "the first micro-batch",
-                            "Lower `train.sequence_len`, train fewer weights, or set `load_in_4bit`")  # fmt: skip
+                            f"{SMALLER}, or set `load_in_4bit`")  # fmt: skip
     if work is not planned or found.step_bytes > room:
         work.stages.reporter.event("warning", _told(planned, work, found.step_bytes, room))
     return work, feed, found
@@ -143,13 +145,16 @@ class Trials:
     def run(self, batches: Sequence[Batch], lanes: int) -> None:
         """Try them; where a GPU has no room for them, they take infinitely many bytes.
 
-        Raises torch.OutOfMemoryError where a pass takes all processes: the others are in the middle of it.
+        Raises TrainingError where a pass takes all processes: the others are in the middle of it.
         """
         try:
             trial = self.prober(batches, lanes)
-        except torch.OutOfMemoryError:
+        except torch.OutOfMemoryError as error:
             if self.prober.policy.together:
-                raise
+                raise TrainingError(
+                    f"{max(len(batch.ids_T) for batch in batches):,} tokens do not fit into the memory of the GPU",
+                    "the first micro-batches", SMALLER,
+                ) from error  # fmt: skip
             trial = Trial(0.0, 0, float("inf"))
         work, sizes = sum(map(self.operations, batches)), [len(batch.ids_T) for batch in batches]
         side_by_side = min(lanes, len(batches)) if sum(sizes) <= self.prober.room else 1

@@ -1,6 +1,7 @@
 """Attention over a packed batch on a CPU, as one function of all its segments.
 
-The kernel is PyTorch's own (FlashAttention-2, Dao 2023, arXiv:2307.08691, for CPUs). Taking all segments together
+Long segments are done in matrix products (`attention_blocks`), all others by PyTorch's own kernel (FlashAttention-2,
+Dao 2023, arXiv:2307.08691, for CPUs). Taking all segments together
 keeps one output instead of each segment's and their union, writes gradients where they belong instead of adding up
 padded ones, and gathers shared keys again for the backward instead of keeping them for every child. Neighbours of one
 length are one call of the kernel: short rows, sorted by length, would spend more on calls than on attention.

@@ -22,6 +22,7 @@ from luthier.data.rendered import Joined
 from luthier.data.stream import MakeBatches, Rows, packed
 from luthier.models.adapt.blocks import blocks_of
 from luthier.models.attention import ancestry
+from luthier.models.context import told
 from luthier.models.features import BUDGET_TOKENS, Progress
 from luthier.models.kept import kept
 from luthier.models.kept_states import parts_of
@@ -74,13 +75,11 @@ def open_entrance(policy: Policy, block: int) -> None:
 
 def states_before(policy: Policy, batch: Batch) -> Tensor:
     """The states (T, H) that the blocks below the entrance make of a batch; what is above does not run."""
-    token = _LEAVING.set(True)
     try:
-        policy.hidden(batch)
+        with told(_LEAVING, True):
+            policy.hidden(batch)
     except _Reached as reached:
         return reached.states[0]
-    finally:
-        _LEAVING.reset(token)
     raise AssertionError("the entrance was not opened")
 
 

@@ -10,8 +10,6 @@ the tokens whose last state is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -38,16 +36,6 @@ def make_lean(model: nn.Module) -> None:
                 gated[kind] = _gates(module)
             if gated[kind]:
                 module.forward = LeanGate(module)  # type: ignore[method-assign, assignment]
-
-
-@contextmanager
-def asking(asked: tuple[int, Tensor] | None) -> Iterator[None]:
-    """Within it, in this thread, these tokens are ASKED for."""
-    token = ASKED.set(asked)
-    try:
-        yield
-    finally:
-        ASKED.reset(token)
 
 
 def mark_last(block: nn.Module) -> None:

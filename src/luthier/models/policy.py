@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from luthier.data.batch import Batch
 from luthier.errors import ModelError
 from luthier.models.attention import Memory, Shelves
+from luthier.models.context import told
 from luthier.models.families import POSITIONS_BEHIND_PADDING
-from luthier.models.lean import asking
+from luthier.models.lean import ASKED
 from luthier.models.losses_chunked import OfLogits, from_logits
 from luthier.models.losses_fused import AS_THEY_ARE, Finish, logits_in_chunks, token_logprobs
 from luthier.models.precision import wide
@@ -58,20 +59,16 @@ class Policy:
         Where tokens are `asked` for, the states of others need not be right.
         """
         states = batch.token_columns.get("entrance")
-        token = ENTRANCE.set(None if states is None else states[None].to(self.computes or states.dtype))
-        if asked is not None:
-            asked = None if asked.is_cuda or not len(asked) else torch.unique(asked)  # a GPU would be waited for
-        try:
-            with asking(None if asked is None else (len(batch.ids_T), asked)):
-                out = self.trunk(
-                    input_ids=batch.ids_T[None],
-                    position_ids=batch.positions_T[None] + self.position_offset,
-                    segments=batch.segments,
-                    **self._cacheless(),
-                    **options,
-                )
-        finally:
-            ENTRANCE.reset(token)
+        entrance = None if states is None else states[None].to(self.computes or states.dtype)
+        some = asked is not None and len(asked) and not asked.is_cuda  # a GPU would be waited for
+        with told(ENTRANCE, entrance), told(ASKED, (len(batch.ids_T), torch.unique(asked)) if some else None):
+            out = self.trunk(
+                input_ids=batch.ids_T[None],
+                position_ids=batch.positions_T[None] + self.position_offset,
+                segments=batch.segments,
+                **self._cacheless(),
+                **options,
+            )
         return out.last_hidden_state[0]
 
     def logprobs(self, batch: Batch, hidden: Tensor | None = None, temperature: float = 1.0) -> Tensor:

@@ -12,6 +12,7 @@ from luthier.data.example import Example
 from luthier.data.stream import MakeBatches, packed, precomputed
 from luthier.engine.first_head import fit_head
 from luthier.errors import DataError
+from luthier.evaluate.f1 import plain_f1
 from luthier.jobs.feeds.feed import Feed, shuffled
 from luthier.jobs.feeds.frozen import above_frozen
 from luthier.jobs.operations import costs_of
@@ -109,18 +110,11 @@ def _validation_classes(policy: Policy, batches: list[Any], multi_label: bool) -
     truth = torch.cat([batch.column("label") for batch in batches])
     guess = (logits > 0).to(truth.dtype) if multi_label else logits.argmax(1)
     right = (guess == truth).all(1) if multi_label else guess == truth
-    f1 = macro_f1(_members(truth, logits.shape[1]), _members(guess, logits.shape[1]))
-    return {"accuracy": float(right.float().mean()), "macro_f1": f1}
+    wanted, given = (_members(labels, logits.shape[1]) for labels in (truth, guess))
+    return {"accuracy": float(right.float().mean()), "macro_f1": plain_f1(wanted, given, "macro_f1")}
 
 
-def macro_f1(truth_RC: torch.Tensor, guess_RC: torch.Tensor) -> float:
-    """The mean F1 = 2·TP / (2·TP + FP + FN) of the classes that occur in the truth, of memberships (R, C) of 0 and 1;
-    as the evaluation counts it."""
-    both, truth, guess = (part.double().sum(0) for part in (truth_RC * guess_RC, truth_RC, guess_RC))
-    there = truth > 0
-    return float((2 * both / (truth + guess))[there].mean()) if there.any() else 0.0
-
-
-def _members(labels: torch.Tensor, classes: int) -> torch.Tensor:
+def _members(labels: torch.Tensor, classes: int) -> np.ndarray:
     """Memberships (R, C) of one label a row; those of several are that already."""
-    return labels if labels.ndim == 2 else torch.nn.functional.one_hot(labels, classes)
+    members = labels if labels.ndim == 2 else torch.nn.functional.one_hot(labels, classes)
+    return members.double().numpy()

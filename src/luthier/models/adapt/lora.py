@@ -77,17 +77,7 @@ SAME_INPUT = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"), ("query"
 """Names of layers beside each other that read the same states."""
 WAITING = "_waiting"
 ROUTE: ContextVar[Mapping[str, Tensor] | None] = ContextVar("ROUTE", default=None)
-"""In a trunk that several adapters share: adapter → the tokens that pass it."""
-
-
-@contextmanager
-def routed(route: Mapping[str, Tensor]) -> Iterator[None]:
-    """Within it, LoRA layers add each adapter of `route` to its tokens and to no others; in this thread alone."""
-    token = ROUTE.set(route)
-    try:
-        yield
-    finally:
-        ROUTE.reset(token)
+"""In a trunk that several adapters share: adapter → the tokens to which LoRA layers add it, and no others."""
 
 
 def fuse(model: nn.Module) -> None:

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from luthier.data.forest import Segment
 from luthier.errors import ModelError
-from luthier.models.adapt.lora import load_peft, routed
+from luthier.models.adapt.lora import ROUTE, load_peft
 from luthier.models.attention import Memory, Shelves
+from luthier.models.context import told
 from luthier.models.families import packs
-from luthier.models.lean import asking
+from luthier.models.lean import ASKED
 from luthier.models.load import load_base, trained_on
 from luthier.models.locate import ModelFiles
 from luthier.models.policy import Policy
@@ -51,7 +52,8 @@ class Tenants(nn.Module):
         else:
             assert memory is not None
             owners = [(name, range(row, row + 1)) for row, name in enumerate(memory.adapters)]
-        with routed(self._route(owners, options["input_ids"].device)), asking(None):  # all tokens, as routes count them
+        route = self._route(owners, options["input_ids"].device)
+        with told(ROUTE, route), told(ASKED, None):  # a route counts all tokens
             return self.trunk(**options)
 
     def _route(self, owners: Sequence[tuple[str | None, range]], device: torch.device) -> dict[str, Tensor]:
